@@ -1,0 +1,1 @@
+"""Operators of the denoising loop. For now the plain-torch twins in `reference`, which define what is right."""

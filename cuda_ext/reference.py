@@ -1,0 +1,121 @@
+"""The operators of one denoising step in plain torch: these define what is right for every native twin.
+
+Rule: functions of tensors, no state, no tokenizer. C is the number of canvas rows, V the vocabulary.
+
+    stats = row_stats(logits, ends); ids = choose(stats, ids, masked, holes, ...)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When a row is revealed, and when it is doubted again.
+
+    `threshold`: a row is revealed when its best token is at least that probable. `max_steps` bounds the denoising
+    steps: more rows are revealed per step where they would not do otherwise. A revealed row whose own probability
+    falls below `revise_below` is masked again, at most `max_revisions` rows in a run, each once.
+    """
+
+    threshold: float = 0.6
+    max_steps: int = 16
+    revise_below: float = 0.02
+    max_revisions: int = 4
+
+
+@dataclass(frozen=True)
+class RowStats:
+    """What one forward pass says of every canvas row, each (C,): best text token, its probability, chance of an end.
+
+    `entropy` (nats) is that of the whole distribution; `own` is the probability of the token the row holds now.
+    """
+
+    best: Tensor
+    probability: Tensor
+    end: Tensor
+    entropy: Tensor
+    own: Tensor
+
+
+def row_stats(logits: Tensor, ids: Tensor, ends: Tensor) -> RowStats:
+    """Statistics of float32 `logits` (C, V) for rows that hold `ids` (C,).
+
+    `ends` (C, V) or (1, V), bool: tokens that end the row's hole; they count as one outcome, never as text. A
+    forbidden token has a logit of -inf. Ties go to the lowest token id.
+    """
+    log_p = torch.log_softmax(logits, dim=-1)
+    p = log_p.exp()
+    text = p.masked_fill(ends, -1.0)
+    probability, best = text.max(dim=-1)
+    entropy = -(p * log_p.clamp_min(-1e4)).sum(dim=-1)
+    own = p.gather(1, ids[:, None])[:, 0]
+    return RowStats(best, probability.clamp_min(0.0), (p * ends).sum(dim=-1), entropy, own)
+
+
+def first_ends(stats: RowStats, ids: Tensor, masked: Tensor, start: int, stop: int, end_id: int) -> int:
+    """Row where the hole [start, stop) ends as far as is known: a revealed end, or a masked row that is likelier to
+    be one than not. Rows in front of revealed text cannot be ends. `stop` if there is none.
+    """  # noqa: D205, D209
+    rows = torch.arange(start, stop, device=ids.device)
+    is_end = (~masked & (ids == end_id))[start:stop]
+    is_text = (~masked & (ids != end_id))[start:stop]
+    last_text = int(rows[is_text].max()) if bool(is_text.any()) else -1
+    likely = is_end | (masked[start:stop] & (stats.end[start:stop] >= 0.5))
+    found = rows[likely & (rows > last_text)]
+    return int(found[0]) if len(found) else stop
+
+
+def open_rows(stats: RowStats, ids: Tensor, masked: Tensor, holes: list[tuple[int, int]], end_id: int) -> Tensor:
+    """Bool (C,): masked rows in front of their hole's end, which are still to become text."""
+    rows = torch.zeros_like(masked)
+    for start, stop in holes:
+        end = first_ends(stats, ids, masked, start, stop, end_id)
+        rows[start:end] = masked[start:end]
+    return rows
+
+
+def choose(
+    stats: RowStats,
+    ids: Tensor,
+    masked: Tensor,
+    holes: list[tuple[int, int]],
+    end_id: int,
+    threshold: float,
+    steps_left: int,
+) -> Tensor:
+    """New ids (C,): the rows that this step reveals hold their token, all others what they held.
+
+    Text in front of a hole's end is revealed from `threshold` on, and always as many of the best rows as must be for
+    the rest to fit into `steps_left` steps, this one included. Ends are revealed from the right, from `threshold` on;
+    a hole with no masked row in front of its end is settled whole.
+    """
+    written = ids.clone()
+    still_open = open_rows(stats, ids, masked, holes, end_id)
+    for start, stop in holes:
+        end = first_ends(stats, ids, masked, start, stop, end_id)
+        settled = (~masked & (ids == end_id)) | (masked & (stats.end >= threshold))
+        tail = settled[end:stop].flip(0).cumprod(0).flip(0).bool()
+        if not bool(still_open[start:end].any()):
+            tail = torch.ones_like(tail)
+        written[end:stop] = torch.where(tail & masked[end:stop], end_id, written[end:stop])
+    n_open = int(still_open.sum())
+    k_min = -(-n_open // steps_left)
+    reveal = still_open & (stats.probability >= threshold)
+    if int(reveal.sum()) < k_min:
+        reveal[stats.probability.masked_fill(~still_open, -1.0).topk(k_min).indices] = True
+    return torch.where(reveal, stats.best, written)
+
+
+def revise(stats: RowStats, revealed: Tensor, revise_below: float, at_most: int) -> Tensor:
+    """Bool (C,): the `revealed` rows least believed in, below `revise_below`, `at_most` of them."""
+    doubted = revealed & (stats.own < revise_below)
+    if int(doubted.sum()) <= at_most:
+        return doubted
+    kept = torch.zeros_like(doubted)
+    kept[stats.own.masked_fill(~doubted, 2.0).topk(at_most, largest=False).indices] = True
+    return kept & doubted

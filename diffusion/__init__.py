@@ -1,0 +1,1 @@
+"""Masked-diffusion infilling of code: request in, drafts out. Importing this package imports no torch."""

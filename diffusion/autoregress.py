@@ -1,0 +1,58 @@
+"""The honest baseline: the same weights, the same context, decoded token by token.
+
+Rule: greedy, one forward pass per token, exact KV cache, the same constraints as the canvas; single hole only.
+
+    for draft in autoregress(model, cache, canvas, cancelled=lambda: False): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from cuda_ext.reference import row_stats
+from diffusion.canvas import Canvas
+from diffusion.denoise import Rules
+from diffusion.model import ContextCache, Transformer
+from diffusion.request import Draft
+from diffusion.tokenizer import END
+
+
+def autoregress(
+    model: Transformer, cache: ContextCache, canvas: Canvas, cancelled: Callable[[], bool]
+) -> Iterator[Draft]:
+    """A draft per token, the last one `done`; the cache holds the same context afterwards."""
+    if len(canvas.holes) != 1:
+        raise ValueError("autoregressive decoding fills one hole")
+    rules, context = Rules(canvas), list(cache.ids)
+    newest, last = context[-1:], len(context) - 1
+    kept = cache.k[:, :, :, last].clone(), cache.v[:, :, :, last].clone()
+    cache.keep(last)
+    row, passes = 0, 0
+    try:
+        while not cancelled():
+            with torch.no_grad():
+                logits = model.logits(model.encode(newest, cache)[-1]).cpu()
+            passes += 1
+            forbidden, ends = rules.masks(canvas)
+            logits = logits.masked_fill(forbidden[row], -torch.inf)[None]
+            stats = row_stats(logits, canvas.ids[row : row + 1], ends[row : row + 1])
+            ended = bool(stats.end[0] >= stats.probability[0])
+            ids = canvas.ids.clone()
+            ids[row] = END if ended else stats.best[0]
+            canvas.write(ids, stats.probability.expand(len(ids)))
+            row += 1
+            done = ended or row == len(canvas.ids)
+            rest = torch.where(canvas.masked, END, canvas.ids)
+            if done:
+                canvas.write(rest, canvas.probability)
+            reason = ("complete" if ended else "length") if done else ""
+            yield canvas.draft(rest, passes, passes, reason)
+            if done:
+                return
+            newest = [int(ids[row - 1])]
+    finally:
+        cache.keep(last)
+        cache.ids.extend(context[last:])
+        cache.k[:, :, :, last], cache.v[:, :, :, last] = kept

@@ -1,0 +1,79 @@
+"""Token healing: where the cursor stands inside a token, that token is given back to the model.
+
+Rule: the context ends, and goes on, at a border that the tokenizer would have chosen; the text between that border
+and the cursor (an `Edge`) becomes a constraint: the canvas begins, or its hole ends, with a token that contains it.
+
+    edge = heal_left(tokenizer, "import nu")   # Edge(" nu", tokens that begin with " nu")
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from diffusion.tokenizer import PRE_TOKEN, Tokenizer
+
+_PRE_TOKEN = re.compile(PRE_TOKEN)
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """Text cut off at the cursor, and the tokens (bool (vocab_size,)) that may stand there; None: no constraint."""
+
+    text: str
+    allowed: np.ndarray | None
+
+
+NO_EDGE = Edge("", None)
+
+
+@lru_cache(maxsize=256)
+def tokens_around(tokenizer: Tokenizer, part: bytes, at_start: bool) -> np.ndarray | None:
+    """Tokens that begin (or end) with `part`; None unless one of them has more than that."""
+    found = tokenizer.starting_with(part) if at_start else tokenizer.ending_with(part)
+    return found if any(len(tokenizer.token_bytes[i]) > len(part) for i in np.flatnonzero(found)) else None
+
+
+def heal_left(tokenizer: Tokenizer, prefix: str) -> Edge:
+    """The partial token at the end of `prefix`.
+
+    Indentation that the user (or the editor) already gave to the line is a decision, not a partial token.
+    """
+    line = prefix[prefix.rfind("\n") if "\n" in prefix else 0 :][-256:]
+    pieces = _PRE_TOKEN.findall(line)
+    if not pieces or (pieces[-1][0] in "\r\n" and pieces[-1] != "\n") or pieces[-1].isdigit():
+        return NO_EDGE
+    tokens = [tokenizer.token_bytes[i] for i in tokenizer.encode(pieces[-1])]
+    for first in range(len(tokens)):
+        part = b"".join(tokens[first:])
+        allowed = tokens_around(tokenizer, part, True)
+        text = decoded(part)
+        if allowed is not None and text:
+            return Edge(text, allowed)
+    return NO_EDGE
+
+
+def heal_right(tokenizer: Tokenizer, suffix: str) -> Edge:
+    """The partial token at the start of `suffix`."""
+    piece = _PRE_TOKEN.match(suffix[:256])
+    if piece is None or piece.group()[0].isspace() or piece.group().isdigit():
+        return NO_EDGE
+    tokens = [tokenizer.token_bytes[i] for i in tokenizer.encode(piece.group())]
+    for last in range(len(tokens), 0, -1):
+        part = b"".join(tokens[:last])
+        allowed = tokens_around(tokenizer, part, False)
+        text = decoded(part)
+        if allowed is not None and text:
+            return Edge(text, allowed)
+    return NO_EDGE
+
+
+def decoded(part: bytes) -> str:
+    """Text of whole UTF-8 characters, "" if `part` cuts one."""
+    try:
+        return part.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""

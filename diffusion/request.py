@@ -1,0 +1,70 @@
+"""The only types that cross the border of `diffusion`: `InfillRequest` down, `Draft` up.
+
+Rule: frozen, plain Python, no tensors and no LSP types. All positions in a `Draft` are code points of its `text`.
+
+    request = InfillRequest(prefix="def add(a, b): return ", suffix="")
+    for draft in engine.infill(request, cancelled=lambda: False): print(draft.text)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CANVAS_SIZES = (16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A gap to fill with at most `max_tokens` tokens (one of CANVAS_SIZES is cheapest).
+
+    `multiline=False` ends the hole before its first line break, whatever the model wrote after it.
+    """
+
+    max_tokens: int = 16
+    multiline: bool = False
+
+
+@dataclass(frozen=True)
+class InfillRequest:
+    """What to fill, and between what.
+
+    `middle` is what lies between `prefix` and `suffix`: holes, and the fixed text between two holes.
+    `other_files` are chunks of related files, least relevant first; they are encoded before everything else.
+    `deadline_ms` counts from the first `next()` of the generator; None means no deadline.
+    """
+
+    prefix: str
+    suffix: str
+    middle: tuple[Hole | str, ...] = (Hole(),)
+    other_files: tuple[str, ...] = ()
+    deadline_ms: float | None = None
+    seed: int = 0
+    temperature: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a middle without a hole or a hole without room."""
+        holes = [part for part in self.middle if isinstance(part, Hole)]
+        if not holes:
+            raise ValueError("an InfillRequest needs at least one Hole in its middle")
+        if any(hole.max_tokens < 1 for hole in holes):
+            raise ValueError("Hole.max_tokens must be at least 1")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One stage of a completion, coarse to fine.
+
+    `text` fills the whole middle: what is decided, plus the model's present best guess where it is not.
+    `masked` are the half-open spans of `text`, in code points, that are still guesses, sorted and disjoint.
+    `confidence` is the geometric mean probability of the decided tokens (0 when none is decided).
+    `reason` is "" while denoising; a draft with `done` has "complete", "deadline" or "length"
+    (no end of the hole was found on the canvas). A cancelled run simply yields no further draft.
+    """
+
+    step: int
+    text: str
+    masked: tuple[tuple[int, int], ...]
+    confidence: float
+    forward_passes: int
+    done: bool = False
+    reason: str = ""

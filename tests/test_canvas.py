@@ -1,0 +1,63 @@
+"""diffusion/canvas.py."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffusion.canvas import Canvas, decode_spans, merge_spans
+from diffusion.healing import NO_EDGE, Edge
+from diffusion.request import Hole
+from diffusion.tokenizer import END, MASK, Tokenizer
+
+
+def test_a_blank_canvas_masks_holes_and_fixes_the_text_between(tokenizer: Tokenizer) -> None:
+    canvas = Canvas.blank(tokenizer, (Hole(4), "):\n    return ", Hole(8)), NO_EDGE, NO_EDGE)
+    assert int(canvas.masked.sum()) == 12
+    assert tokenizer.decode(canvas.ids[canvas.fixed].tolist()) == "):\n    return "
+    assert canvas.holes[0] == (0, 4) and canvas.holes[1][1] == len(canvas.ids)
+
+
+def test_fixed_rows_cannot_be_written_or_masked(tokenizer: Tokenizer) -> None:
+    canvas = Canvas.blank(tokenizer, (Hole(2), "x"), NO_EDGE, NO_EDGE)
+    before = canvas.ids[2:].clone()
+    canvas.write(torch.full_like(canvas.ids, 50), torch.ones(len(canvas.ids)))
+    canvas.remask(torch.ones_like(canvas.fixed))
+    assert torch.equal(canvas.ids[2:], before) and canvas.ids[:2].tolist() == [MASK, MASK]
+
+
+def test_rows_behind_the_first_end_of_the_tail_leave_the_canvas(tokenizer: Tokenizer) -> None:
+    canvas = Canvas.blank(tokenizer, (Hole(8),), NO_EDGE, NO_EDGE)
+    assert canvas.n_active == 8
+    canvas.write(torch.tensor([50, MASK, END, END, END, END, END, END]), torch.ones(8))
+    assert canvas.n_active == 3
+
+
+def test_a_draft_shades_guesses_and_hides_what_lies_behind_the_end(tokenizer: Tokenizer) -> None:
+    canvas = Canvas.blank(tokenizer, (Hole(6),), NO_EDGE, NO_EDGE)
+    a, b, c = tokenizer.encode("return")[0], tokenizer.encode(" x")[0], tokenizer.encode(" +")[0]
+    canvas.write(torch.tensor([a, MASK, MASK, END, END, END]), torch.full((6,), 0.5))
+    draft = canvas.draft(torch.tensor([a, b, c, END, END, END]), step=1, forward_passes=1)
+    assert draft.text == "return x +"
+    assert draft.masked == ((6, 10),)
+    assert draft.confidence == pytest.approx(0.5)
+
+
+def test_the_partial_tokens_around_the_cursor_are_not_part_of_the_text(tokenizer: Tokenizer) -> None:
+    canvas = Canvas.blank(tokenizer, (Hole(3),), Edge("ret", None), Edge("x", None))
+    ids = torch.tensor([tokenizer.encode("return")[0], tokenizer.encode(" x")[0], END])
+    assert canvas.draft(ids, 1, 1).text == "urn "
+
+
+@given(st.text(st.characters(blacklist_categories=["Cs"]), max_size=40))
+def test_spans_cover_the_text_from_end_to_end(text: str) -> None:
+    from diffusion.checkpoint import EMBEDDED
+
+    tokenizer = Tokenizer.load(EMBEDDED / "tokenizer.json")
+    decoded, spans = decode_spans(tokenizer, tokenizer.encode(text))
+    assert decoded == text
+    assert merge_spans(spans) == (((0, len(text)),) if text else ())
+
+
+def test_spans_merge_when_they_touch() -> None:
+    assert merge_spans([(0, 2), (2, 3), (3, 3), (5, 6)]) == ((0, 3), (5, 6))

@@ -1,0 +1,137 @@
+"""diffusion/engine.py: the context cache is exact, and bad weights are one clear error."""
+
+import inspect
+import json
+import random
+import shutil
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffusion.canvas import Canvas
+from diffusion.checkpoint import EMBEDDED
+from diffusion.denoise import denoise
+from diffusion.engine import Engine, common_prefix
+from diffusion.layout import lay_out
+from diffusion.model import ContextCache, Transformer, sdpa
+from diffusion.request import Draft, Hole, InfillRequest
+
+SOURCE = inspect.getsource(textwrap)
+
+
+class Uncached:
+    """The same model without any cache: every step is one forward pass over context and canvas together."""
+
+    def __init__(self, model: Transformer, context: tuple[int, ...]) -> None:
+        self.model, self.context = model, torch.tensor([context])
+        self.logits = model.logits
+
+    def denoise(self, canvas_ids: torch.Tensor, cache: ContextCache) -> torch.Tensor:
+        n_context, n_rows = self.context.shape[1], self.context.shape[1] + canvas_ids.shape[1]
+        rows = torch.arange(n_rows)
+        canvas = (rows >= n_context)[None]
+        mask = (rows[None, :] <= rows[:, None]) | canvas[0][:, None]
+        ids = torch.cat((self.context, canvas_ids), dim=1)
+        hidden = self.model(ids, rows[None], canvas, lambda layer, q, k, v: sdpa(q, k, v, mask))
+        return hidden[:, n_context:]
+
+
+def without_any_cache(engine: Engine, request: InfillRequest) -> list[Draft]:
+    """The loop over the uncached model."""
+    context = lay_out(engine.tokenizer, request.prefix, request.suffix, (), engine.model.config.max_context)
+    canvas = Canvas.blank(engine.tokenizer, request.middle, context.left, context.right)
+    unused = ContextCache(engine.model.config, 1, torch.float32)
+    return list(denoise(Uncached(engine.model, context.ids), unused, canvas, engine.policy, lambda: False))
+
+
+def random_edit(rng: random.Random, prefix: str, suffix: str) -> tuple[str, str]:
+    """Type, delete, or move the cursor."""
+    kind = rng.choice(["type", "type", "type", "delete", "move", "line"])
+    if kind == "type":
+        return prefix + rng.choice("abc =(.x1"), suffix
+    if kind == "line":
+        return prefix + "\n    ", suffix
+    if kind == "delete":
+        return prefix[: -rng.randint(1, 12)], suffix
+    whole, cut = prefix + suffix, max(1, len(prefix) + rng.randint(-300, 300))
+    return whole[:cut], whole[cut:]
+
+
+def test_cached_context_gives_the_same_tokens_as_no_cache_after_random_edits(engine: Engine) -> None:
+    rng = random.Random(0)
+    prefix, suffix = SOURCE[:4000], SOURCE[4000:]
+    for _ in range(25):
+        prefix, suffix = random_edit(rng, prefix, suffix)
+        request = InfillRequest(prefix, suffix, (Hole(16),))
+        cached = list(engine.infill(request, lambda: False))
+        fresh = without_any_cache(engine, request)
+        assert [(d.text, d.masked) for d in cached] == [(d.text, d.masked) for d in fresh]
+
+
+def test_typing_one_character_encodes_only_the_tokens_that_changed(engine: Engine) -> None:
+    typed = SOURCE[3000:3080]
+    previous: tuple[int, ...] = ()
+    for count in range(len(typed)):
+        request = InfillRequest(SOURCE[:3000] + typed[:count], SOURCE[3100:])
+        before = engine.encoded_tokens
+        engine.prepare(request, lambda: False)
+        ids = lay_out(engine.tokenizer, request.prefix, request.suffix, (), engine.model.config.max_context).ids
+        assert engine.encoded_tokens - before == len(ids) - common_prefix(list(previous), ids)
+        if count:
+            assert engine.encoded_tokens - before <= 4  # a word may be split anew while it grows
+        assert ids[: len(previous) - 8] == previous[:-8] or not previous
+        previous = ids
+
+
+def test_going_back_and_forth_between_two_files_encodes_each_once(engine: Engine) -> None:
+    requests = [InfillRequest(SOURCE[:3000], ""), InfillRequest("import os\n" * 50, "\n")]
+    for request in requests:
+        engine.prepare(request, lambda: False)
+    encoded = engine.encoded_tokens
+    for request in requests * 3:
+        engine.prepare(request, lambda: False)
+    assert engine.encoded_tokens == encoded
+
+
+def test_a_cancelled_request_encodes_at_most_one_more_piece(engine: Engine) -> None:
+    assert list(engine.infill(InfillRequest(SOURCE[:3000], ""), lambda: True)) == []
+    assert engine.encoded_tokens == 0
+
+
+def copy_of_weights(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(EMBEDDED, tmp_path / "weights"))
+
+
+def test_truncated_weights_are_one_clear_error(tmp_path: Path) -> None:
+    path = copy_of_weights(tmp_path)
+    data = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match="cannot read .*model.safetensors"):
+        Engine.load(path)
+
+
+def test_weights_of_another_shape_are_one_clear_error(tmp_path: Path) -> None:
+    path = copy_of_weights(tmp_path)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"n_layers": config["n_layers"] + 1}))
+    with pytest.raises(ValueError, match="does not fit its config.json"):
+        Engine.load(path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"layers": 3}'])
+def test_a_wrong_config_is_one_clear_error(tmp_path: Path, content: str) -> None:
+    path = copy_of_weights(tmp_path)
+    (path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match="config.json"):
+        Engine.load(path)
+
+
+def test_a_missing_folder_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="config.json"):
+        Engine.load(tmp_path / "nothing")
+
+
+def test_an_empty_file_gets_a_completion(engine: Engine) -> None:
+    assert list(engine.infill(InfillRequest("", ""), lambda: False))[-1].done
