@@ -1,0 +1,325 @@
+"""Packs training sequences: one trunk of context, branches with a near context each, canvases at their ends.
+
+Rule: every row is used. A sequence is `trunk | branch | branch | ... `; the trunk is `other | far suffix | far
+prefix`, a branch is `near suffix | near prefix + hole + <end>` (so that autoregressive decoding is trained on the
+same layout) followed by canvases that see the trunk up to the branch point and the branch up to the hole. Rows left
+over become a piece of another file. Who sees whom is four integers per row (see `visible`).
+
+    batch = Packer(dataset, rows=768, seed=1).batch(4)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffusion.tokenizer import END, EOF, FAR_PREFIX, FAR_SUFFIX, FILE, MASK, N_SPECIAL, NEAR_PREFIX, NEAR_SUFFIX, OTHER
+from diffusion.train.dataset import Dataset
+from diffusion.train.holes import TokenTable, choose_hole, line_start
+
+CANVAS_ROWS, CANVAS_SHARES = (16, 32, 64), (0.5, 0.35, 0.15)
+CANVAS_BUDGET = 112  # rows of canvases per branch
+SAME_CUT_SHARE, MAX_CUT_BACK = 0.35, 20  # the other canvases of a branch begin elsewhere, up to 20 tokens earlier
+MAX_AR_HOLE = 64
+ALL_MASKED_SHARE, LENGTH_KNOWN_SHARE, COMPLEMENT_SHARE = 0.3, 0.35, 0.3
+TWO_HOLES_SHARE = 0.1
+WRONG_TOKEN_SHARE, REVEALED_WEIGHT = 0.06, 0.1
+
+Rows = dict[str, np.ndarray]
+FIELDS = (
+    "ids",
+    "positions",
+    "targets",
+    "ar_weight",
+    "canvas_weight",
+    "branch",
+    "canvas",
+    "trunk_limit",
+    "branch_limit",
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors (B, R): int64 `ids`, `positions`, `targets`; float32 weights; int32 `branch`, `canvas`, limits."""
+
+    ids: Tensor
+    positions: Tensor
+    targets: Tensor
+    ar_weight: Tensor
+    canvas_weight: Tensor
+    branch: Tensor
+    canvas: Tensor
+    trunk_limit: Tensor
+    branch_limit: Tensor
+
+    def to(self, device: str) -> Batch:
+        """The same batch on another device."""
+        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in FIELDS))
+
+
+def visible(branch: Tensor, canvas: Tensor, trunk_limit: Tensor, branch_limit: Tensor) -> Tensor:
+    """Bool (B, R, R): which rows (last axis) each row attends to.
+
+    Trunk rows before `trunk_limit`, context rows of the own branch before row `branch_limit`, the own canvas whole.
+    """
+    key_row = torch.arange(branch.shape[1], device=branch.device)
+    in_trunk = (branch == 0)[:, None, :] & (key_row < trunk_limit[:, :, None])
+    same_branch = (branch[:, :, None] == branch[:, None, :]) & (canvas == 0)[:, None, :]
+    in_branch = same_branch & (key_row < branch_limit[:, :, None])
+    in_canvas = (canvas[:, :, None] == canvas[:, None, :]) & (canvas > 0)[:, :, None]
+    return in_trunk | in_branch | in_canvas
+
+
+@dataclass
+class Sequence:
+    """Rows of one sequence while it is put together."""
+
+    parts: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in FIELDS})
+    n_rows: int = 0
+
+    def add(self, ids: np.ndarray, **columns: np.ndarray | int | float) -> None:
+        """Append rows; columns not named are zero, scalars are repeated."""
+        for name in FIELDS:
+            value = ids if name == "ids" else columns.get(name, 0)
+            self.parts[name].append(np.broadcast_to(np.asarray(value), ids.shape))
+        self.n_rows += len(ids)
+
+    def columns(self) -> Rows:
+        """All rows, one array per field."""
+        return {name: np.concatenate(self.parts[name]) for name in FIELDS}
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A hole in a file: near suffix, then `text` from `boundary` to the hole's end, and canvases that begin in it.
+
+    All canvases fill up to the same end but begin at different tokens: the text in front of each is its near prefix.
+    `canvases` are pairs (first token of the hole, as an index of `text`; canvas rows).
+    """
+
+    boundary: int
+    near_suffix: np.ndarray
+    text: np.ndarray
+    whole: bool
+    canvases: tuple[tuple[int, int], ...]
+
+    @property
+    def context(self) -> np.ndarray:
+        """Context rows: markers, near suffix, text, `<end>` (unless the hole was cut short)."""
+        parts = ([NEAR_SUFFIX], self.near_suffix, [NEAR_PREFIX], self.text, [END] if self.whole else [])
+        return np.concatenate([np.asarray(part, dtype=np.int64) for part in parts])
+
+    @property
+    def n_rows(self) -> int:
+        """Rows it takes in the sequence."""
+        return len(self.context) + sum(rows for _, rows in self.canvases)
+
+
+class Packer:
+    """Draws sequences of exactly `rows` rows from a dataset, fresh holes and fresh noise every time."""
+
+    def __init__(self, data: Dataset, rows: int, seed: int) -> None:
+        self.data, self.rows = data, rows
+        self.table = TokenTable.of(data.tokenizer)
+        self.rng = np.random.default_rng(seed)
+        sizes = np.diff(data.offsets)
+        self.file_share = np.cumsum(sizes) / sizes.sum()
+        self.noise_index, self.noise_offset = 0, self.rng.random()
+
+    def batch(self, n_sequences: int) -> Batch:
+        """A batch of n sequences."""
+        sequences = [self.sequence() for _ in range(n_sequences)]
+        columns = {name: np.stack([s[name] for s in sequences]) for name in FIELDS}
+        kinds = {"ids": torch.int64, "positions": torch.int64, "targets": torch.int64}
+        floats = {"ar_weight": torch.float32, "canvas_weight": torch.float32}
+        kinds |= floats
+        return Batch(*(torch.from_numpy(columns[name]).to(kinds.get(name, torch.int32)) for name in FIELDS))
+
+    def noise_level(self) -> float:
+        """Uniform in (0, 1) with low discrepancy over successive canvases (golden-ratio sequence)."""
+        self.noise_index += 1
+        return (self.noise_offset + self.noise_index * 0.6180339887498949) % 1.0
+
+    def draw_file(self) -> int:
+        """A file, by its share of all tokens."""
+        return min(int(np.searchsorted(self.file_share, self.rng.random())), len(self.file_share) - 1)
+
+    def sequence(self) -> Rows:
+        """One packed sequence."""
+        index = self.draw_file()
+        ids = np.asarray(self.data.file(index), dtype=np.int64)
+        start = 0 if self.rng.random() < 0.15 else int(self.rng.integers(0, max(1, len(ids) - 200)))
+        start = line_start(ids, start, self.table)
+        branches = self.branches(ids, start)
+        header = self.header(ids, index, branches)
+        first = len(header) + 1 + (start == 0)
+        room = self.rows - first - sum(branch.n_rows for branch in branches)
+        out = Sequence()
+        self.add_trunk(out, header, ids, start, room)
+        for number, branch in enumerate(branches, 1):
+            self.add_branch(out, branch, number, first + branch.boundary - start)
+        number = len(branches) + 1
+        while out.n_rows < self.rows:
+            self.add_filler(out, number)
+            number += 1
+        return out.columns()
+
+    def branches(self, ids: np.ndarray, start: int) -> list[Branch]:
+        """Holes whose near prefix begins where the trunk surely reaches, for up to 11/16 of the rows."""
+        budget, reach = self.rows * 11 // 16, self.rows // 10
+        found: list[Branch] = []
+        while budget > 150:
+            branch = self.draw_branch(ids, start, start + reach)
+            if branch.n_rows > budget and found:
+                break
+            if branch.n_rows <= self.rows * 11 // 16 and branch.boundary <= start + reach:
+                budget -= branch.n_rows
+                found.append(branch)
+        return found
+
+    def draw_branch(self, ids: np.ndarray, lo: int, reach: int) -> Branch:
+        """One hole with near context of random size."""
+        rng = self.rng
+        start, stop = choose_hole(rng, ids, self.table, lo, min(reach, len(ids)))
+        n_near = int(rng.integers(0, 100)) if rng.random() < 0.9 else 0
+        boundary = max(lo, line_start(ids, max(lo, start - n_near), self.table), start - 160)
+        suffix = ids[stop : stop + int(rng.integers(0, 72))]
+        if stop + len(suffix) == len(ids):
+            suffix = np.append(suffix, EOF)
+        text = ids[boundary : min(stop, start + MAX_AR_HOLE)]
+        canvases = self.draw_canvases(start - boundary, len(text))
+        return Branch(boundary, suffix, text, stop <= start + MAX_AR_HOLE, canvases)
+
+    def draw_canvases(self, start: int, stop: int) -> tuple[tuple[int, int], ...]:
+        """Cuts and sizes of a branch's canvases, the first at the hole itself; `start` and `stop` index its text."""
+        found: list[tuple[int, int]] = []
+        budget = CANVAS_BUDGET
+        while budget > 0:
+            moved = found and self.rng.random() > SAME_CUT_SHARE
+            cut = int(self.rng.integers(max(0, start - MAX_CUT_BACK), stop + 1)) if moved else start
+            fits = [rows for rows in CANVAS_ROWS if rows > stop - cut] or [CANVAS_ROWS[-1]]
+            rows = fits[0] if self.rng.random() < 0.8 else int(self.rng.choice(CANVAS_ROWS, p=CANVAS_SHARES))
+            found.append((cut, rows))
+            budget -= rows
+        return tuple(found)
+
+    def header(self, ids: np.ndarray, index: int, branches: list[Branch]) -> np.ndarray:
+        """`other` and `far suffix` parts, each now and then absent."""
+        parts: list[np.ndarray] = []
+        if self.rng.random() < 0.2:
+            other = self.neighbour(index)
+            parts += [np.array([OTHER]), other[: int(self.rng.integers(16, 64))]]
+        behind = max(b.boundary + len(b.text) + len(b.near_suffix) for b in branches)
+        behind += int(self.rng.integers(0, 96))
+        breaks = np.flatnonzero(self.table.newline[ids[behind : behind + 64]])
+        if self.rng.random() < 0.7 and len(breaks):
+            begin = behind + int(breaks[0])
+            far = ids[begin : begin + int(self.rng.integers(8, 64))]
+            parts += [np.array([FAR_SUFFIX]), far, *([np.array([EOF])] if begin + len(far) == len(ids) else [])]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+    def neighbour(self, index: int) -> np.ndarray:
+        """A piece of another file of the same package, from a line break on."""
+        same = np.flatnonzero(self.data.package == self.data.package[index])
+        ids = np.asarray(self.data.file(int(self.rng.choice(same))), dtype=np.int64)
+        return ids[line_start(ids, int(self.rng.integers(0, len(ids))), self.table) :]
+
+    def add_trunk(self, out: Sequence, header: np.ndarray, ids: np.ndarray, start: int, room: int) -> None:
+        """Header and far prefix, causal."""
+        marker = [FAR_PREFIX, FILE] if start == 0 else [FAR_PREFIX]
+        rows = np.concatenate((header, marker, ids[start : start + room]))
+        at = np.arange(len(rows))
+        targets, weight = next_tokens(rows)
+        out.add(rows, positions=at, targets=targets, ar_weight=weight, trunk_limit=at + 1)
+
+    def add_branch(self, out: Sequence, branch: Branch, number: int, trunk_limit: int) -> None:
+        """Context rows of a branch and its canvases."""
+        rows, offset = branch.context, out.n_rows
+        at = np.arange(len(rows))
+        targets, weight = next_tokens(rows)
+        out.add(
+            rows, positions=trunk_limit + at, targets=targets, ar_weight=weight,
+            branch=number, trunk_limit=trunk_limit, branch_limit=offset + at + 1,
+        )  # fmt: skip
+        masked: np.ndarray | None = None
+        for cut, n_rows in branch.canvases:
+            content, fixed = self.canvas_content(branch.text[cut:], n_rows)
+            masked = self.choose_masked(content, fixed, masked)
+            inputs, weights = self.corrupt(content, fixed, masked)
+            before = 2 + len(branch.near_suffix) + cut  # context rows of the branch that this canvas sees
+            out.add(
+                inputs, positions=trunk_limit + before + np.arange(len(inputs)), targets=content,
+                canvas_weight=weights, branch=number, canvas=out.n_rows + 1,
+                trunk_limit=trunk_limit, branch_limit=offset + before,
+            )  # fmt: skip
+
+    def canvas_content(self, hole: np.ndarray, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Right tokens (C,) of a canvas and which of them are fixed; now and then two holes around fixed text."""
+        content = np.full(n_rows, END)
+        fixed = np.zeros(n_rows, dtype=bool)
+        hole = hole[:n_rows]
+        if 6 <= len(hole) <= n_rows - 4 and self.rng.random() < TWO_HOLES_SHARE:
+            a, b = np.sort(self.rng.integers(1, len(hole), 2))
+            b = min(b, a + 8)
+            slack = int(self.rng.integers(0, n_rows - len(hole)))
+            content[:a], content[a + slack : slack + len(hole)] = hole[:a], hole[a:]
+            fixed[a + slack : b + slack] = True
+        else:
+            content[: len(hole)] = hole
+        return content, fixed
+
+    def choose_masked(self, content: np.ndarray, fixed: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
+        """Bool (C,): the rows to mask, at least one."""
+        rng = self.rng
+        free = ~fixed
+        if previous is not None and len(previous) == len(free) and rng.random() < COMPLEMENT_SHARE:
+            complement = np.asarray(free & ~previous)
+            if complement.any():
+                return complement
+        kind = rng.random()
+        if kind < ALL_MASKED_SHARE:
+            return free
+        if kind < ALL_MASKED_SHARE + LENGTH_KNOWN_SHARE and (free & (content != END)).any():
+            free = free & (content != END)
+        rows = np.flatnonzero(free)
+        n_masked = max(1, int(np.ceil(self.noise_level() * len(rows))))
+        masked = np.zeros(len(content), dtype=bool)
+        masked[rng.choice(rows, n_masked, replace=False)] = True
+        return masked
+
+    def corrupt(self, content: np.ndarray, fixed: np.ndarray, masked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Canvas input ids and loss weights (C,).
+
+        Masked rows share a weight of 1 per canvas: with the number of masked rows uniform this is the 1/t weight of
+        arXiv 2406.07524 with less variance. A few revealed rows hold wrong tokens, and revealed rows weigh a little.
+        """
+        inputs = np.where(masked, MASK, content)
+        revealed = np.flatnonzero(~masked & ~fixed)
+        weights = masked / masked.sum()
+        if len(revealed):
+            wrong = revealed[self.rng.random(len(revealed)) < WRONG_TOKEN_SHARE]
+            neighbour = content[np.minimum(wrong + 1, len(content) - 1)]
+            random = self.rng.integers(N_SPECIAL, self.data.tokenizer.vocab_size, len(wrong))
+            inputs[wrong] = np.where(self.rng.random(len(wrong)) < 0.5, neighbour, random)
+            weights[revealed] = REVEALED_WEIGHT / len(revealed)
+        return inputs, weights
+
+    def add_filler(self, out: Sequence, number: int) -> None:
+        """A piece of another file in the rows that are left."""
+        ids = np.asarray(self.data.file(self.draw_file()), dtype=np.int64)
+        room, start = self.rows - out.n_rows, line_start(ids, int(self.rng.integers(0, len(ids))), self.table)
+        rows = np.concatenate(([FAR_PREFIX], ids[start:]))[:room]
+        at = np.arange(len(rows))
+        targets, weight = next_tokens(rows)
+        out.add(rows, positions=at, targets=targets, ar_weight=weight, branch=number, branch_limit=out.n_rows + at + 1)
+
+
+def next_tokens(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Next-token targets and their weights: 0 at the end and where the next row is a marker."""
+    targets = np.append(rows[1:], END)
+    weight = np.append((rows[1:] >= N_SPECIAL) | (rows[1:] == END) | (rows[1:] == EOF), False)
+    return targets, weight.astype(np.float32)

@@ -1,0 +1,146 @@
+"""`mezzotint train`: how the embedded model was made, and how to make a better one.
+
+mezzotint train corpus && mezzotint train run --minutes 90 && mezzotint train export
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import site
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+RECIPE = """\
+The recipe, in three commands:
+
+  1. corpus   Scans the standard library and the installed packages below each ROOT for Python source. Keeps files of
+              clearly permissive licences only; drops generated, vendored, odd, copied and nearly copied files, whole
+              held-out packages, and files that share 12 consecutive words with an evaluation problem (--exclude).
+              Trains the byte-level BPE tokenizer and writes token ids, and sources.json with every package's licence.
+  2. run      Trains on packed sequences: next-token loss on the context, masked-diffusion loss on canvases cut where
+              editors ask. Muon and AdamW, bfloat16, compiled. Measures on the held-out packages every five minutes,
+              checkpoints every minute, and resumes from the last checkpoint in --out when called again.
+  3. export   Copies the trained model (config.json, tokenizer.json, model.safetensors) and the record of its training
+              (training.json) to a model folder, by default the one that the package ships.
+"""
+
+NOTICE_HEAD = """\
+Mezzotint
+Copyright 2026 the Mezzotint authors
+
+The embedded model (diffusion/weights) was trained on the source code of the following packages, as installed from
+their public releases ("python" is the standard library). No source text of theirs is part of this distribution.
+
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of `mezzotint train`."""
+    parser = argparse.ArgumentParser(
+        prog="mezzotint train", description=RECIPE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    corpus = commands.add_parser("corpus", help="collect source, train the tokenizer, write token ids")
+    corpus.add_argument("roots", nargs="*", type=Path, help="site-packages folders (default: this Python's)")
+    corpus.add_argument("--out", type=Path, default=Path(".corpus/data"))
+    corpus.add_argument("--exclude", nargs="*", type=Path, default=[], help="jsonl files of evaluation problems")
+    corpus.add_argument("--vocab-size", type=int, default=8192)
+    run = commands.add_parser("run", help="train, or go on training")
+    run.add_argument("--corpus", type=Path, default=Path(".corpus/data"))
+    run.add_argument("--out", type=Path, default=Path(".runs/default"))
+    run.add_argument("--minutes", type=float, default=90.0, help="length of the whole run, resumed parts included")
+    run.add_argument("--device", default="cpu", help="cpu or cuda")
+    run.add_argument("--lr", type=float, default=3e-3)
+    run.add_argument("--start-from", default="", help="model folder for a warm restart")
+    run.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="shape, e.g. d_model=512 n_layers=10")
+    run.add_argument("--no-compile", action="store_true", help="eager; slower, but needs no C++ compiler")
+    export = commands.add_parser("export", help="copy a trained model into a model folder")
+    export.add_argument("--run", type=Path, default=Path(".runs/default"))
+    export.add_argument("--corpus", type=Path, default=Path(".corpus/data"))
+    export.add_argument("--notice", type=Path, default=None, help="also write the list of sources there")
+    export.add_argument("--to", type=Path, default=None, help="default: the embedded model of this checkout")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        {"corpus": make_corpus, "run": start_run, "export": export_run}[args.command](args)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"mezzotint train: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def make_corpus(args: argparse.Namespace) -> None:
+    """`corpus`: prints the summary without the list of packages."""
+    try:
+        from diffusion.train.dataset import build
+    except ImportError as error:
+        raise ImportError(f"{error}; install the training extra: pip install 'mezzotint[train]'") from error
+    roots = args.roots or [Path(path) for path in site.getsitepackages()]
+    summary = build(args.out, roots, args.exclude, args.vocab_size)
+    print(json.dumps({name: value for name, value in summary.items() if name != "packages"}))
+
+
+def start_run(args: argparse.Namespace) -> None:
+    """`run`: the last line on stdout is one JSON object of metrics."""
+    from diffusion.model import ModelConfig
+    from diffusion.tokenizer import Tokenizer
+    from diffusion.train.loop import RunConfig, train
+
+    shape = parse_shape(args.set, [field.name for field in fields(ModelConfig)])
+    tokenizer = args.corpus / "tokenizer.json"
+    if not tokenizer.exists():
+        raise ValueError(f"no corpus at {args.corpus}: run `mezzotint train corpus` first")
+    shape["vocab_size"] = Tokenizer.load(tokenizer).vocab_size
+    config = RunConfig(
+        model=ModelConfig(**shape),
+        minutes=args.minutes,
+        lr=args.lr,
+        device=args.device,
+        compile=not args.no_compile,
+        start_from=args.start_from,
+    )
+    train(args.corpus, args.out, config)
+
+
+def parse_shape(settings: list[str], names: list[str]) -> dict[str, int]:
+    """{"d_model": 512} of ["d_model=512"]; ValueError for unknown names and values that are no integers."""
+    shape: dict[str, int] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name not in names or not value.isdigit():
+            raise ValueError(f"--set {setting}: expected NAME=INTEGER with NAME one of {', '.join(names)}")
+        shape[name] = int(value)
+    return shape
+
+
+def export_run(args: argparse.Namespace) -> None:
+    """`export`: model files and training.json."""
+    from diffusion.checkpoint import EMBEDDED
+
+    target, model = args.to or EMBEDDED, args.run / "model"
+    metrics = (args.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        shutil.copyfile(model / name, target / name)
+    record = {
+        "run": json.loads((args.run / "run.json").read_text(encoding="utf-8")),
+        "metrics": json.loads(metrics[-1]),
+        "corpus": json.loads((args.corpus / "sources.json").read_text(encoding="utf-8")),
+    }
+    (target / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if args.notice:
+        args.notice.write_text(notice(record["corpus"]["packages"]), encoding="utf-8")
+    print(f"wrote {target}")
+
+
+def notice(packages: dict[str, dict[str, object]]) -> str:
+    """The NOTICE file: every package whose source the model was trained on, with version and licence."""
+    rows = [f"  {name} {about['version']}: {about['licence']}" for name, about in sorted(packages.items())]
+    return NOTICE_HEAD + "\n".join(rows) + "\n"

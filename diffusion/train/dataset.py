@@ -1,0 +1,94 @@
+"""The corpus on disk: one flat array of token ids, file borders, and where every file came from.
+
+build(Path(".corpus/data"), roots, problems, vocab_size=8192); data = Dataset.open(Path(".corpus/data"))
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from diffusion.held_out import HELD_OUT
+from diffusion.tokenizer import Tokenizer
+from diffusion.train.corpus import Source, collect, read_problems
+from diffusion.train.tokenize import batches, train_tokenizer
+
+ARRAYS = ("tokens", "offsets", "package")
+TOKENIZER_FILES = 6000  # a random sample of the corpus is enough to count pairs
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Token ids (uint16) of all files in a row; file i is tokens[offsets[i]:offsets[i + 1]]."""
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    package: np.ndarray
+    tokenizer: Tokenizer
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> Dataset:
+        """Memory-map a corpus that `build` wrote."""
+        if not (path / "tokens.npy").exists():
+            raise ValueError(f"no corpus at {path}: run `mezzotint train corpus` first")
+        tokens, offsets, package = (np.load(path / f"{name}.npy", mmap_mode="r") for name in ARRAYS)
+        return cls(tokens, offsets, package, Tokenizer.load(path / "tokenizer.json"), path)
+
+    def file(self, index: int) -> np.ndarray:
+        """Token ids of one file."""
+        return self.tokens[self.offsets[index] : self.offsets[index + 1]]
+
+
+def build(path: Path, roots: list[Path], problems: list[Path], vocab_size: int) -> dict[str, object]:
+    """Collect, clean and tokenize the corpus into `path`; returns the summary it writes to sources.json."""
+    path.mkdir(parents=True, exist_ok=True)
+    dropped: Counter[str] = Counter()
+    sources = list(collect(roots, read_problems(problems), dropped))
+    held_out = [source for source in sources if source.package in HELD_OUT]
+    sources = [source for source in sources if source.package not in HELD_OUT]
+    random.Random(0).shuffle(sources)
+    texts = [source.text for source in sources]
+    bpe = train_tokenizer(texts[:TOKENIZER_FILES], vocab_size)
+    bpe.save(str(path / "tokenizer.json"))
+    tokenizer = Tokenizer.load(path / "tokenizer.json")
+    packages = sorted({source.package for source in sources})
+    n_tokens = save(path, sources, tokenizer)
+    save(path / "held_out", held_out, tokenizer)
+    (path / "held_out" / "tokenizer.json").write_bytes((path / "tokenizer.json").read_bytes())
+    summary: dict[str, object] = {
+        "files": len(sources),
+        "bytes": sum(len(text.encode()) for text in texts),
+        "tokens": n_tokens,
+        "held_out": sorted({source.package for source in held_out}),
+        "dropped": dict(dropped),
+        "packages": {
+            name: {
+                "version": of_package[0].version,
+                "licence": of_package[0].licence,
+                "files": len(of_package),
+                "bytes": sum(len(source.text) for source in of_package),
+            }
+            for name in packages
+            if (of_package := [source for source in sources if source.package == name])
+        },
+    }
+    (path / "sources.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    return summary
+
+
+def save(path: Path, sources: list[Source], tokenizer: Tokenizer) -> int:
+    """Tokenize `sources` into the arrays that `Dataset.open` reads; returns the number of tokens."""
+    path.mkdir(parents=True, exist_ok=True)
+    names = sorted({source.package for source in sources})
+    groups = batches((source.text for source in sources), 256)
+    ids = [np.array(file, dtype=np.uint16) for group in groups for file in tokenizer.encode_batch(group)]
+    np.save(path / "tokens.npy", np.concatenate(ids))
+    np.save(path / "offsets.npy", np.cumsum([0, *map(len, ids)]))
+    np.save(path / "package.npy", np.array([names.index(source.package) for source in sources]))
+    return sum(map(len, ids))

@@ -1,0 +1,197 @@
+"""The training run: draws batches, steps, measures on held-out packages, checkpoints, resumes, exports.
+
+Rule: a run is a share of a time budget, so that an interrupted run resumes where it stood and ends on time.
+
+    metrics = train(Path(".corpus/data"), Path(".runs/v0"), RunConfig(minutes=90))
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import mean
+
+import torch
+from torch import Tensor
+
+from diffusion.checkpoint import load_model, save_model
+from diffusion.model import ModelConfig, Transformer
+from diffusion.train.batches import Batch, Packer
+from diffusion.train.dataset import Dataset
+from diffusion.train.step import (
+    AR_WEIGHT,
+    clip,
+    compute_losses,
+    dense_mask,
+    learning_rate,
+    make_optimizers,
+    set_learning_rate,
+)
+
+Pair = tuple[float, float]  # (next-token loss, diffusion loss)
+Losses = Callable[[Transformer, Batch, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What one run is; saved in its checkpoints and in the model card."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    minutes: float = 90.0
+    max_steps: int = 0  # a second bound, for runs that must not depend on the clock; 0: none
+    rows: int = 640
+    sequences: int = 5  # in one forward pass
+    accumulate: int = 3  # forward passes per optimizer step
+    lr: float = 3e-3
+    decay: float = 0.4
+    seed: int = 0
+    device: str = "cpu"
+    compile: bool = True
+    start_from: str = ""  # a model folder for a warm restart
+
+
+@dataclass
+class Progress:
+    """Where a run stands."""
+
+    step: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+
+
+def share_done(at: Progress, config: RunConfig) -> float:
+    """How much of the run is over, 0 to 1."""
+    return max(at.seconds / (60 * config.minutes), at.step / config.max_steps if config.max_steps else 0.0)
+
+
+def validate(losses: Losses, model: Transformer, batches: list[Batch]) -> Pair:
+    """Mean (next-token, diffusion) loss of held-out batches."""
+    with torch.no_grad():
+        pairs = [losses(model, batch, dense_mask(batch)) for batch in batches]
+    return mean([float(pair[0]) for pair in pairs]), mean([float(pair[1]) for pair in pairs])
+
+
+def save_checkpoint(path: Path, model: Transformer, optimizers: list[torch.optim.Optimizer], at: Progress) -> None:
+    """Everything a resumed run needs, in one file, written beside and then moved over the last one."""
+    state = {
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "progress": asdict(at),
+    }
+    torch.save(state, path / "state.tmp")
+    (path / "state.tmp").replace(path / "state.pt")
+
+
+def load_checkpoint(path: Path, model: Transformer, optimizers: list[torch.optim.Optimizer]) -> Progress:
+    """Restore model and optimizers from `path`/state.pt if there is one."""
+    if not (path / "state.pt").exists():
+        return Progress()
+    state = torch.load(path / "state.pt", weights_only=True)
+    model.load_state_dict(state["model"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return Progress(**state["progress"])
+
+
+def new_model(config: RunConfig) -> Transformer:
+    """Fresh weights, or those of `config.start_from`."""
+    if config.start_from:
+        model, _ = load_model(Path(config.start_from))
+        return model.requires_grad_(True).train().to(config.device)
+    model = Transformer(config.model)
+    model.init_weights(torch.Generator().manual_seed(config.seed))
+    return model.to(config.device)
+
+
+def train(corpus: Path, out: Path, config: RunConfig) -> dict[str, object]:
+    """Run until the time budget is used up or SIGTERM/SIGINT comes; returns (and prints) the last metrics."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "run.json").write_text(json.dumps(asdict(config), indent=1) + "\n", encoding="utf-8")
+    data, held_out = Dataset.open(corpus), Dataset.open(corpus / "held_out")
+    model = new_model(config)
+    optimizers = make_optimizers(model, config.lr)
+    at = load_checkpoint(out, model, optimizers)
+    packer = Packer(data, config.rows, seed=config.seed + at.step)
+    checks = Packer(held_out, config.rows, seed=12345)
+    check_batches = [checks.batch(config.sequences).to(config.device) for _ in range(8)]
+    losses: Losses = torch.compile(compute_losses, dynamic=False) if config.compile else compute_losses
+    stop: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.append(1))
+    last_save = last_check = started = time.monotonic()
+    base_seconds = at.seconds
+    means: Pair | None = None
+    while (progress := share_done(at, config)) < 1 and not stop:
+        lr = learning_rate(progress, config.lr, decay=config.decay)
+        set_learning_rate(optimizers, lr)
+        pair = optimizer_step(losses, model, optimizers, packer, config)
+        means = pair if means is None else (0.95 * means[0] + 0.05 * pair[0], 0.95 * means[1] + 0.05 * pair[1])
+        now = time.monotonic()
+        at.step += 1
+        at.rows += config.rows * config.sequences * config.accumulate
+        at.seconds = base_seconds + now - started
+        report(at, means, lr, config)
+        if now - last_save > 60:
+            save_checkpoint(out, model, optimizers, at)
+            last_save = now
+        if now - last_check > 300:
+            log_metrics(out, at, means, validate(losses, model, check_batches))
+            last_check = now
+    save_checkpoint(out, model, optimizers, at)
+    metrics = log_metrics(out, at, means or (0.0, 0.0), validate(losses, model, check_batches))
+    save_model(out / "model", model, (corpus / "tokenizer.json").read_bytes())
+    print(json.dumps(metrics))
+    return metrics
+
+
+def optimizer_step(
+    losses: Losses,
+    model: Transformer,
+    optimizers: list[torch.optim.Optimizer],
+    packer: Packer,
+    config: RunConfig,
+) -> Pair:
+    """Forward and backward over the accumulated batches, then one update; returns the mean losses."""
+    sums = [0.0, 0.0]
+    for _ in range(config.accumulate):
+        batch = packer.batch(config.sequences).to(config.device)
+        pair = losses(model, batch, dense_mask(batch))
+        ((AR_WEIGHT * pair[0] + pair[1]) / config.accumulate).backward()  # type: ignore[no-untyped-call]
+        sums = [total + part.item() for total, part in zip(sums, pair, strict=True)]
+    clip(model)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+    return sums[0] / config.accumulate, sums[1] / config.accumulate
+
+
+def report(at: Progress, means: Pair, lr: float, config: RunConfig) -> None:
+    """One line on stderr, rewritten in place on a terminal."""
+    left = max(0.0, config.minutes - at.seconds / 60)
+    line = (
+        f"step {at.step}  next-token {means[0]:.3f}  diffusion {means[1]:.3f}  lr {lr:.1e}  "
+        f"{at.rows / max(at.seconds, 1):,.0f} rows/s  {left:.0f} min left"
+    )
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+    elif at.step % 20 == 0:
+        print(line, file=sys.stderr, flush=True)
+
+
+def log_metrics(out: Path, at: Progress, means: Pair, held_out: Pair) -> dict[str, object]:
+    """Append one JSON line to metrics.jsonl."""
+    metrics: dict[str, object] = {
+        **asdict(at),
+        "next_token_loss": round(means[0], 4),
+        "diffusion_loss": round(means[1], 4),
+        "held_out_next_token_loss": round(held_out[0], 4),
+        "held_out_diffusion_loss": round(held_out[1], 4),
+    }
+    with (out / "metrics.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(metrics) + "\n")
+    return metrics
