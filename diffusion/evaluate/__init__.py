@@ -1,0 +1,1 @@
+"""How good the model is on code that it never saw."""

@@ -1,0 +1,188 @@
+"""Cuts evaluation holes into source files: what a person would ask to have completed.
+
+Rule: text level and deterministic. The same files and the same seed give the same holes on every machine; the suffix
+starts right behind the hole; nothing trivial (blank lines, comments, licence headers, closing brackets) is asked for.
+
+    for case in cut([SourceFile("a.py", text)], "rest_of_line", n_cases=500, seed=0): print(case.answer)
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import tree_sitter
+import tree_sitter_python
+
+from diffusion.request import Hole, InfillRequest
+
+PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_python.language()))
+REST_OF_LINE, MULTI_LINE = "rest_of_line", "multi_line"
+REST_OF_LINE_TOKENS, MULTI_LINE_TOKENS = 32, 64  # of 1,000 answers 2 and 90 are longer
+MIN_FILE_CHARS, MAX_FILE_CHARS = 400, 200_000
+MIN_ANSWER_WORDS = 2  # "):" and "0" are no test of anything
+MAX_LINE_CHARS = 160
+LINE_COUNTS = range(2, 7)
+MAX_ROUNDS = 50  # over all files without finding a new hole
+MAX_BLOCK_CHARS = 400
+BLOCK_SHARE = 0.5  # of the multi-line holes: the body under a line that ends with a colon
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A held-out file; `name` is relative to the folder it was found in."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """A hole in a file: `prefix + answer + suffix` is the file; `test` is code that checks it, run behind it."""
+
+    name: str
+    kind: str
+    prefix: str
+    answer: str
+    suffix: str
+    multiline: bool = False
+    test: str = ""
+
+    def request(self, seed: int = 0) -> InfillRequest:
+        """What the engine is asked: room for the usual answer of this kind, not for this very answer."""
+        hole = Hole(MULTI_LINE_TOKENS if self.multiline else REST_OF_LINE_TOKENS, self.multiline)
+        return InfillRequest(self.prefix, self.suffix, (hole,), seed=seed)
+
+    def program(self, completion: str) -> str:
+        """The completed file with its test behind it."""
+        return f"{self.prefix}{completion}{self.suffix}\n{self.test}\n"
+
+
+def read_folder(folder: Path, packages: Iterable[str]) -> list[SourceFile]:
+    """Python files of `packages` (import names) under `folder`, tests and vendored copies left out, sorted by name."""
+    files = []
+    for package in sorted(packages):
+        for path in sorted((folder / package).rglob("*.py")) or [folder / f"{package}.py"]:
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and not re.search(r"(^|/)(_?vendor\w*|_?tests?)/", name) and (text := read_source(path)):
+                files.append(SourceFile(name, text))
+    return files
+
+
+def read_source(path: Path) -> str | None:
+    """Text of a file with LF line ends, or None if it is too short, too long or not UTF-8."""
+    try:
+        text = path.read_text(encoding="utf-8").replace("\r\n", "\n")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if MIN_FILE_CHARS <= len(text) <= MAX_FILE_CHARS else None
+
+
+def cut(files: list[SourceFile], kind: str, n_cases: int, seed: int) -> Iterator[Case]:
+    """`n_cases` holes of one kind, spread evenly over the files; fewer only if the files give no more."""
+    rng = random.Random(f"{kind} {seed}")
+    order = list(files)
+    rng.shuffle(order)
+    seen: set[tuple[str, int]] = set()
+    lines = {file.name: code_lines(file.text) for file in order}
+    misses = 0  # since the last hole
+    while n_cases > 0 and misses < MAX_ROUNDS * len(order):
+        for file in order[: max(n_cases, 1)]:
+            case = cut_one(file, lines[file.name], kind, rng)
+            if case is None or (key := (case.name, len(case.prefix))) in seen:
+                misses += 1
+                continue
+            seen.add(key)
+            n_cases, misses = n_cases - 1, 0
+            yield case
+        rng.shuffle(order)
+
+
+def cut_one(file: SourceFile, lines: list[tuple[int, int]], kind: str, rng: random.Random) -> Case | None:
+    """One hole in one of the code lines of `file`, or None if the line drawn gives no worthwhile hole."""
+    if not lines:
+        return None
+    index = rng.randrange(len(lines))
+    span: tuple[int, int] | None
+    if kind == REST_OF_LINE:
+        span = rest_of_line_span(lines[index], rng)
+    elif rng.random() < BLOCK_SHARE:
+        span = block_span(file.text, lines, index)
+    else:
+        span = lines_span(file.text, lines[index : index + rng.choice(LINE_COUNTS)])
+    if span is None or not worthwhile(file.text[slice(*span)], kind):
+        return None
+    start, stop = span
+    return Case(file.name, kind, file.text[:start], file.text[start:stop], file.text[stop:], kind == MULTI_LINE)
+
+
+def rest_of_line_span(line: tuple[int, int], rng: random.Random) -> tuple[int, int]:
+    """From any character of the line's code, mid-word included, to the line's end."""
+    start, stop = line
+    return rng.randrange(start, stop), stop
+
+
+def lines_span(text: str, lines: list[tuple[int, int]]) -> tuple[int, int] | None:
+    """All of `lines`, from behind the indentation of the first; None if they leave its block or hold prose."""
+    start, stop = lines[0][0], lines[-1][1]
+    dedents = any(column(text, line) < column(text, lines[0]) for line in lines)
+    holds_prose = len(filled_lines(text[start:stop])) != len(lines)
+    return None if dedents or holds_prose or len(lines) < LINE_COUNTS[0] else (start, stop)
+
+
+def block_span(text: str, lines: list[tuple[int, int]], index: int) -> tuple[int, int] | None:
+    """The first lines of the body under the next line at or behind `index` that opens a block."""
+    for opener in range(index, min(index + 10, len(lines) - 1)):
+        indent = column(text, lines[opener])
+        if text[slice(*lines[opener])].endswith(":") and column(text, lines[opener + 1]) > indent:
+            n_lines = 1
+            while n_lines < LINE_COUNTS[-1] and column(text, lines[min(opener + 1 + n_lines, len(lines) - 1)]) > indent:
+                n_lines += 1
+            return lines_span(text, lines[opener + 1 : opener + 1 + n_lines])
+    return None
+
+
+def column(text: str, line: tuple[int, int]) -> int:
+    """Characters of indentation in front of a code line."""
+    return line[0] - text.rfind("\n", 0, line[0]) - 1
+
+
+def filled_lines(text: str) -> list[str]:
+    """The lines of `text` that are not blank."""
+    return [line for line in text.split("\n") if line.strip()]
+
+
+def worthwhile(answer: str, kind: str) -> bool:
+    """Whether there is anything to guess in `answer`, and not too much."""
+    n_words = len(re.findall(r"\w+", answer))
+    if kind == REST_OF_LINE:
+        return n_words >= MIN_ANSWER_WORDS and len(answer) <= MAX_LINE_CHARS
+    return n_words >= 2 * MIN_ANSWER_WORDS and len(answer) <= MAX_BLOCK_CHARS
+
+
+def code_lines(text: str) -> list[tuple[int, int]]:
+    """(start, stop) of the code of every line that holds code and nothing else: no comment, no long string."""
+    prose = prose_rows(text)
+    spans, start = [], 0
+    for row, line in enumerate(text.split("\n")):
+        if line.strip() and row not in prose:
+            spans.append((start + len(line) - len(line.lstrip()), start + len(line.rstrip())))
+        start += len(line) + 1
+    return spans
+
+
+def prose_rows(text: str) -> set[int]:
+    """Rows with a comment, with a string that stands alone (a docstring), or in a string of several lines."""
+    prose: set[int] = set()
+    nodes = [PARSER.parse(text.encode()).root_node]
+    while nodes:
+        node = nodes.pop()
+        rows = range(node.start_point[0], node.end_point[0] + 1)
+        alone = node.parent is not None and node.parent.type == "expression_statement"
+        if node.type == "comment" or (node.type == "string" and (alone or len(rows) > 1)):
+            prose.update(rows)
+        nodes.extend(node.children)
+    return prose

@@ -1,0 +1,170 @@
+"""`mezzotint eval`: fills held-out holes by diffusion and token by token with the same weights, and prints both.
+
+Rule: both decoders get the same requests, with the context encoded beforehand, so that `ms` is the time of decoding.
+The table is for people; the last line of stdout is one JSON object.
+
+    mezzotint eval --holdout .corpus/holdout --rest-of-line 500 --multi-line 200 --markdown docs/quality.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from diffusion.evaluate import holes, humaneval, mbpp, metrics, report, sandbox
+from diffusion.evaluate.holes import Case
+from diffusion.evaluate.metrics import Score
+from diffusion.evaluate.report import Results
+from diffusion.held_out import HELD_OUT
+from diffusion.request import Draft, InfillRequest
+
+Decoder = Callable[[InfillRequest, Callable[[], bool]], Iterator[Draft]]
+
+MIN_PACKAGES = 3
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line of `mezzotint eval`."""
+    parser = argparse.ArgumentParser(prog="mezzotint eval", description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument(
+        "--holdout", type=Path, default=Path(".corpus/holdout"), metavar="DIR",
+        help="folder of held-out packages; `make holdout` fills the default, %(default)s",
+    )  # fmt: skip
+    parser.add_argument("--rest-of-line", type=int, default=500, metavar="N", help="holes to the end of a line (500)")
+    parser.add_argument("--multi-line", type=int, default=200, metavar="N", help="holes of 2 to 6 lines (200)")
+    parser.add_argument("--seed", type=int, default=0, help="other seeds cut other holes (default 0)")
+    parser.add_argument(
+        "--humaneval", type=Path, metavar="FILE", help="HumanEval-Infilling problems, .jsonl or .jsonl.gz"
+    )
+    parser.add_argument("--mbpp", type=Path, metavar="FILE", help="MBPP problems, .jsonl: holes in their solutions")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N problems of each of these two files")
+    parser.add_argument("--model", type=Path, metavar="PATH", help="model folder (default: the embedded model)")
+    parser.add_argument("--threshold", type=float, metavar="P", help="reveal every token at least this probable")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
+    return parser
+
+
+def held_out_cases(args: argparse.Namespace) -> list[Case]:
+    """Holes in held-out packages; ValueError if too few packages are there to say anything."""
+    if not args.rest_of_line and not args.multi_line:
+        return []
+    files = holes.read_folder(args.holdout, HELD_OUT)
+    packages = {file.name.split("/")[0] for file in files}
+    if len(packages) < MIN_PACKAGES:
+        raise ValueError(
+            f"{args.holdout} holds {len(packages)} of the held-out packages ({', '.join(sorted(HELD_OUT))}); `make "
+            "holdout` fetches them, --holdout names another folder, --rest-of-line 0 --multi-line 0 does without"
+        )
+    wanted = ((holes.REST_OF_LINE, args.rest_of_line), (holes.MULTI_LINE, args.multi_line))
+    return [case for kind, n in wanted for case in holes.cut(files, kind, n, args.seed)]
+
+
+def all_cases(args: argparse.Namespace) -> list[Case]:
+    """Everything that the command line asks for."""
+    cases = held_out_cases(args)
+    if args.humaneval:
+        cases += humaneval.read_problems(args.humaneval)[: args.limit]
+    if args.mbpp:
+        problems = mbpp.read_problems(args.mbpp, args.seed)
+        for kind in dict.fromkeys(case.kind for case in problems):
+            cases += [case for case in problems if case.kind == kind][: args.limit]
+    return cases
+
+
+def never() -> bool:
+    """Nobody cancels an evaluation."""
+    return False
+
+
+def fill(decoder: Decoder, request: InfillRequest) -> tuple[str, int, float]:
+    """(text, forward passes, milliseconds) of one completion; no draft at all is an empty completion."""
+    began, last = time.perf_counter(), None
+    for draft in decoder(request, never):
+        last = draft
+    ms = (time.perf_counter() - began) * 1000
+    return (last.text, last.forward_passes, ms) if last else ("", 0, ms)
+
+
+def score_case(decoder: Decoder, case: Case, seed: int) -> tuple[str, Score]:
+    """The completion of one hole and what it is worth, tests aside."""
+    text, passes, ms = fill(decoder, case.request(seed))
+    return text, metrics.score(case.prefix, text, case.suffix, case.answer, passes, ms)
+
+
+def progress(items: list[Case], label: str) -> Iterator[Case]:
+    """The items, counted on stderr with the time left."""
+    began = time.perf_counter()
+    for done, item in enumerate(items):
+        left = (time.perf_counter() - began) / done * (len(items) - done) if done else 0.0
+        print(f"\r{label}: {done}/{len(items)}, {left:.0f} s left   ", end="", file=sys.stderr, flush=True)
+        yield item
+    print(f"\r{label}: {len(items)}/{len(items)}, {time.perf_counter() - began:.0f} s        ", file=sys.stderr)
+
+
+def run_tests(programs: Iterable[str]) -> list[bool]:
+    """Which of the programs pass, run side by side once all decoding (which is timed) is over."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return [outcome.passed for outcome in pool.map(sandbox.run_python, programs)]
+
+
+def with_tests(cases: list[Case], filled: list[tuple[str, Score]], floors: list[bool]) -> list[Score]:
+    """The scores, and whether the tests pass; those of cases without tests unchanged."""
+    if not cases or not cases[0].test:
+        return [score for _, score in filled]
+    passed = run_tests(case.program(text) for case, (text, _) in zip(cases, filled, strict=True))
+    scores = [score for _, score in filled]
+    return [dataclasses.replace(s, passed=p, floor=f) for s, p, f in zip(scores, passed, floors, strict=True)]
+
+
+def evaluate(
+    decoders: dict[str, Decoder], prepare: Callable[[InfillRequest], None], cases: list[Case], seed: int
+) -> Results:
+    """Every hole by every decoder, grouped by kind; `prepare` encodes a request's context and is not timed."""
+    results: Results = {}
+    for decoder, case in itertools.product(decoders.values(), cases[:1]):
+        fill(decoder, case.request(seed))  # the first run of anything in torch is slow, and is not counted
+    for kind in dict.fromkeys(case.kind for case in cases):
+        group = [case for case in cases if case.kind == kind]
+        filled: dict[str, list[tuple[str, Score]]] = {name: [] for name in decoders}
+        for case in progress(group, kind):
+            prepare(case.request(seed))
+            for name, decoder in decoders.items():
+                filled[name].append(score_case(decoder, case, seed))
+        floors = run_tests(case.program("") for case in group) if group[0].test else []
+        results[kind] = {name: metrics.summary(with_tests(group, filled[name], floors)) for name in decoders}
+        if group[0].test:
+            for numbers in results[kind].values():
+                numbers["sandbox"] = sandbox.best_sandbox()
+    return results
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the evaluation; 2 and one line on stderr if something that it needs is missing."""
+    args = make_parser().parse_args(argv)
+    from diffusion.engine import Engine
+
+    try:
+        cases = all_cases(args)
+        engine = Engine.load(args.model)
+    except (OSError, ValueError) as error:
+        print(f"mezzotint eval: {error}", file=sys.stderr)
+        return 2
+    decoders: dict[str, Decoder] = {"diffusion": engine.infill, "autoregressive": engine.autoregress}
+    if args.threshold is not None:
+        engine.policy = dataclasses.replace(engine.policy, threshold=args.threshold)
+    results = evaluate(decoders, lambda request: engine.prepare(request, never), cases, args.seed)
+    rows = report.table(results)
+    print(report.aligned(rows), report.NOTE, sep="\n\n")
+    if args.markdown:
+        facts = report.facts(engine.info, argv if argv is not None else sys.argv[2:])
+        args.markdown.write_text(report.markdown(rows, facts), encoding="utf-8")
+    print(json.dumps(results), flush=True)
+    return 0
