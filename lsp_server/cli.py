@@ -1,0 +1,126 @@
+"""The `mezzotint` command: finds the sub-command and hands it the rest of the command line.
+
+Rule: nothing heavy is imported here; every sub-command imports what it needs when it runs, so that `mezzotint --help`
+is quick and `mezzotint lsp` answers an editor before torch is loaded.
+
+    mezzotint complete src/app.py:12:9
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from lsp_server import __version__
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def run_lsp(argv: list[str]) -> int:
+    """Serve one editor over stdio, or over TCP or WebSocket on loopback."""
+    parser = argparse.ArgumentParser(prog="mezzotint lsp", description=run_lsp.__doc__)
+    transport = parser.add_mutually_exclusive_group()
+    for name, text in (("stdio", "standard input and output (default)"), ("tcp", "a TCP socket"), ("ws", "WebSocket")):
+        transport.add_argument(f"--{name}", dest="transport", action="store_const", const=name, help=text)
+    parser.add_argument("--host", default="127.0.0.1", help="loopback address to bind (default %(default)s)")
+    parser.add_argument("--port", type=int, default=2087, help="port to bind (default %(default)s)")
+    parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="what goes to stderr (default info)")
+    args = parser.parse_args(argv)
+    from lsp_server.server import serve
+
+    return serve(args.transport or "stdio", args.host, args.port, args.log_level)
+
+
+def run_complete(argv: list[str]) -> int:
+    """Complete one position of a file and show every denoising step."""
+    from lsp_server.complete import main as complete
+
+    return complete(argv)
+
+
+def run_doctor(argv: list[str]) -> int:
+    """Say what was found: device, native library, model, grammars, editors."""
+    from lsp_server.doctor import main as doctor
+
+    return doctor(argv)
+
+
+def run_train(argv: list[str]) -> int:
+    """Train the model from source code found on this machine."""
+    from diffusion.train.cli import main as train
+
+    return train(argv)
+
+
+def run_eval(argv: list[str]) -> int:
+    """Measure quality on held-out code, beside token-by-token decoding."""
+    from diffusion.evaluate.run import main as evaluate
+
+    return evaluate(argv)
+
+
+def run_bench(argv: list[str]) -> int:
+    """Measure speed and memory; `mezzotint bench lsp` measures the language server."""
+    parser = argparse.ArgumentParser(prog="mezzotint bench", description=run_bench.__doc__)
+    parser.add_argument("subject", choices=["lsp"], help="what to measure")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="see `mezzotint bench lsp --help`")
+    args = parser.parse_args(argv)
+    from lsp_server.bench_lsp import main as bench_lsp
+
+    return bench_lsp(args.arguments)
+
+
+def run_version(argv: list[str]) -> int:
+    """Print the version."""
+    argparse.ArgumentParser(prog="mezzotint version", description=run_version.__doc__).parse_args(argv)
+    print(f"mezzotint {__version__}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "lsp": run_lsp,
+    "complete": run_complete,
+    "doctor": run_doctor,
+    "train": run_train,
+    "eval": run_eval,
+    "bench": run_bench,
+    "version": run_version,
+}
+
+
+def top_parser() -> argparse.ArgumentParser:
+    """The parser of `mezzotint` itself, which knows the names of the sub-commands and no more."""
+    commands = "\n".join(f"  {name:10}{run.__doc__}" for name, run in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="mezzotint",
+        usage="mezzotint COMMAND [options]",
+        description="Code completion by a local diffusion language model.",
+        epilog=f"commands:\n{commands}\n\n`mezzotint COMMAND --help` explains a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("command", nargs="?", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one sub-command; returns the exit status."""
+    parser = top_parser()
+    args = parser.parse_args(argv)
+    if args.version:
+        return run_version([])
+    if args.command is None:
+        parser.print_help()
+        return 2
+    try:
+        return COMMANDS[args.command](args.arguments)
+    except BrokenPipeError:  # `mezzotint complete ... | head -1`: whoever read us has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

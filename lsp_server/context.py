@@ -1,0 +1,83 @@
+"""Context: what of a file the model may see, cut from a snapshot into an InfillRequest.
+
+Rule: windows are cut at line breaks, and at places that stay the same while the user types, so that the engine's
+cached context stays valid. Files that look like secrets are neither completed nor shown to the model.
+
+    request = infill_request(snapshot, plan, options)
+"""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatch
+from urllib.parse import unquote
+
+from diffusion.request import InfillRequest
+from lsp_server.cleanup import Frame
+from lsp_server.documents import Snapshot
+from lsp_server.holes import Plan
+from lsp_server.options import Options
+
+SECRET_NAMES = (
+    *(".env", ".env.*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk", "*.asc"),
+    *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", "_netrc", ".pgpass", ".npmrc", ".pypirc"),
+    *(".htpasswd", ".git-credentials", "credentials", "credentials.*", "secret.*", "secrets.*", "*.tfvars"),
+)
+
+
+def is_secret(uri: str) -> bool:
+    """Tell whether a file's name says that it holds keys or passwords. Source code named so is still source code."""
+    name = re.split(r"[/\\]", unquote(uri))[-1].lower()
+    return any(fnmatch(name, pattern) for pattern in SECRET_NAMES) and not name.endswith((".py", ".pyi"))
+
+
+def normal_newlines(text: str) -> str:
+    """Return the text with LF line ends, the only ones the model writes."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def windows(text: str, start: int, end: int, max_prefix: int, max_suffix: int) -> tuple[str, str]:
+    """Return the text before `start` and after `end`, both cut at a line break to a length under the limits.
+
+    The cut moves only every quarter of a window: a prefix starts at a multiple of it from the file's beginning, a
+    suffix ends at a multiple of it from the file's end, and typing changes neither.
+    """
+    head = _line_after(text, _step_up(start - max_prefix, max_prefix // 4), start)
+    n_left = len(text) - end
+    cut = len(text) - _step_up(n_left - max_suffix, max(max_suffix // 4, 1))
+    tail = text.rfind("\n", end, cut) + 1 if cut < len(text) else len(text)
+    return normal_newlines(text[head:start]), normal_newlines(text[end : tail or cut])
+
+
+def _step_up(count: int, step: int) -> int:
+    """Return the next multiple of `step` from `count` on, never below 0."""
+    return max(-(-count // step) * step, 0)
+
+
+def _line_after(text: str, offset: int, limit: int) -> int:
+    """Return the beginning of the first line at or after `offset`, or `offset` if that is past `limit`."""
+    if offset == 0:
+        return 0
+    found = text.find("\n", offset - 1, limit)
+    return found + 1 if found >= 0 else offset
+
+
+def infill_request(snapshot: Snapshot, plan: Plan, options: Options) -> InfillRequest:
+    """Return the request for the engine."""
+    prefix, suffix = windows(snapshot.text, plan.start, plan.end, options.max_prefix_chars, options.max_suffix_chars)
+    return InfillRequest(
+        prefix=prefix,
+        suffix=suffix,
+        middle=(plan.hole,),
+        deadline_ms=options.deadline_ms or None,
+    )
+
+
+def frame(snapshot: Snapshot, plan: Plan) -> Frame:
+    """Return the code around the hole that `cleanup.clean` compares a draft with."""
+    text = snapshot.text
+    return Frame(
+        statement=text[plan.statement : plan.start],
+        replaced=text[plan.start : plan.end],
+        after=normal_newlines(text[plan.end : plan.end + 4000]),
+    )

@@ -1,0 +1,137 @@
+"""`mezzotint doctor`: says what was found on this machine, and what is missing.
+
+Rule: looks, changes nothing, asks no network. Exit status 1 only if something that completions need is missing.
+
+    mezzotint doctor
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from lsp_server import __version__
+
+PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "pygls", "lsprotocol", "tree-sitter")
+EDITORS = ("nvim", "emacs", "code")
+EDITOR_TIMEOUT_S = 20
+
+
+class Finding(NamedTuple):
+    """One line of the report; `ok` is None for what is good to have but not needed."""
+
+    subject: str
+    ok: bool | None
+    detail: str
+
+
+def find_versions() -> Iterator[Finding]:
+    """Mezzotint, Python and the packages that are needed."""
+    from importlib import metadata
+
+    yield Finding("mezzotint", True, __version__)
+    yield Finding("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    for name in PACKAGES:
+        try:
+            yield Finding(name, True, metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Finding(name, False, "missing; reinstall mezzotint")
+
+
+def find_device() -> Iterator[Finding]:
+    """Where the model can run."""
+    try:
+        import torch
+    except ImportError as error:
+        yield Finding("device", False, f"torch cannot be imported: {error}")
+        return
+    if torch.cuda.is_available():
+        bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
+        yield Finding("device", True, f"cuda: {torch.cuda.get_device_name()}, {bf16}")
+    known = sorted({"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "asimd", "bf16"} & cpu_flags())
+    bf16 = "bf16 in hardware" if any("bf16" in flag for flag in known) else "bf16 emulated"
+    flags = " ".join(known) or "instruction sets unknown"
+    yield Finding("device", True, f"cpu: {torch.get_num_threads()} threads, {bf16} ({flags})")
+
+
+def cpu_flags() -> set[str]:
+    """Instruction sets of this processor, as Linux names them; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}
+
+
+def find_native() -> Iterator[Finding]:
+    """The compiled denoising loop."""
+    yield Finding("native library", None, "not built, torch path")
+
+
+def find_model() -> Iterator[Finding]:
+    """The embedded weights, loaded as the server loads them."""
+    try:
+        from diffusion.engine import Engine
+
+        info = Engine.load().info
+    except (ImportError, OSError, ValueError) as error:
+        yield Finding("model", False, str(error).splitlines()[0])
+        return
+    yield Finding("model", True, ", ".join(f"{key} {value}" for key, value in info.items()))
+
+
+def find_grammars() -> Iterator[Finding]:
+    """tree-sitter grammars; a language without one is completed by line rules."""
+    from importlib import metadata
+
+    from lsp_server import syntax
+
+    for language, (module, _) in syntax.GRAMMARS.items():
+        if syntax.parser_for(language) is None:
+            yield Finding("grammar", None, f"{language}: {module} cannot be used, line rules instead")
+        else:
+            yield Finding("grammar", None, f"{language}: {module} {metadata.version(module.replace('_', '-'))}")
+
+
+def find_editors() -> Iterator[Finding]:
+    """Editors on the PATH."""
+    for name in EDITORS:
+        yield Finding("editor", None, f"{name}: {editor_version(name)}")
+
+
+def editor_version(name: str) -> str:
+    """First line of `name --version`, or why there is none."""
+    path = shutil.which(name)
+    if path is None:
+        return "not found"
+    try:
+        done = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, errors="replace", timeout=EDITOR_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{path} does not answer --version ({type(error).__name__})"
+    return next(iter((done.stdout or done.stderr).strip().splitlines()), "no version") + f" ({path})"
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    find_versions, find_device, find_native, find_model, find_grammars, find_editors,
+)  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print every finding; 0 unless something required is missing."""
+    about = "Say what was found on this machine; exit status 1 if something that completions need is missing."
+    argparse.ArgumentParser(prog="mezzotint doctor", description=about).parse_args(argv)
+    missing = 0
+    for check in CHECKS:
+        for finding in check():
+            mark = {True: "ok", False: "MISSING", None: "-"}[finding.ok]
+            print(f"{finding.subject:16}{mark:9}{finding.detail}", flush=True)
+            missing += finding.ok is False
+    print("everything needed is here" if not missing else f"{missing} required thing(s) missing")
+    return 1 if missing else 0

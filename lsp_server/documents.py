@@ -1,0 +1,234 @@
+"""Open documents: incremental text, incremental tree-sitter trees, and positions in the client's encoding.
+
+Rule: only open, change and close mutate; all other code gets a frozen Snapshot. Offsets are code points of the text,
+lines end at LF, CRLF or CR as LSP says, columns are in the units negotiated with the client.
+
+    documents = Documents("utf-16"); documents.open("file:///a.py", 1, "python", "x = 1"); documents.get("file:///a.py")
+"""
+
+from __future__ import annotations
+
+import bisect
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from lsp_server import syntax
+
+if TYPE_CHECKING:
+    from tree_sitter import Tree
+
+logger = logging.getLogger(__name__)
+
+_LINE_END = re.compile(r"\r\n?|\n")
+_UNIT_BYTES = {"utf-8": 1, "utf-16": 2, "utf-32": 4}
+_CODECS = {"utf-8": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
+
+Point = tuple[int, int]  # (line, column in client units)
+
+
+class Edit(NamedTuple):
+    """One content change of `didChange`: the range it replaces, and with what."""
+
+    start: Point
+    end: Point
+    text: str
+
+
+def line_starts(text: str) -> list[int]:
+    """Return the offset where every line begins."""
+    return [0, *(match.end() for match in _LINE_END.finditer(text))]
+
+
+def count_units(text: str, encoding: str) -> int:
+    """Return the length of `text` in code units of the encoding."""
+    if encoding == "utf-32" or text.isascii():
+        return len(text)
+    return len(text.encode(_CODECS[encoding])) // _UNIT_BYTES[encoding]
+
+
+def count_chars(text: str, units: int, encoding: str) -> int:
+    """Return how many whole characters of `text` fit into so many code units (at most all of them)."""
+    if encoding == "utf-32" or text.isascii():
+        return min(units, len(text))
+    size = _UNIT_BYTES[encoding]
+    return len(text.encode(_CODECS[encoding])[: units * size].decode(_CODECS[encoding], "ignore"))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One version of one document. `tree` is None where the language has no grammar."""
+
+    uri: str
+    version: int
+    text: str
+    language: str
+    tree: Tree | None
+    lines: Sequence[int]
+    encoding: str = "utf-16"
+
+    def offset_at(self, line: int, column: int) -> int | None:
+        """Return the offset of a client position; None below the last line; past a line's end is its end."""
+        if not 0 <= line < len(self.lines):
+            return None
+        start = self.lines[line]
+        return start + count_chars(self.text[start : self.line_end(start)], column, self.encoding)
+
+    def point_at(self, offset: int) -> Point:
+        """Return the client position of an offset."""
+        line = bisect.bisect_right(self.lines, offset) - 1
+        return line, count_units(self.text[self.lines[line] : offset], self.encoding)
+
+    def line_start(self, offset: int) -> int:
+        """Return the offset where the line that holds `offset` begins."""
+        return self.lines[bisect.bisect_right(self.lines, offset) - 1]
+
+    def line_end(self, offset: int) -> int:
+        """Return the offset of the end of the line that holds `offset`, without its line break."""
+        match = _LINE_END.search(self.text, offset)
+        return match.start() if match else len(self.text)
+
+    def byte_at(self, offset: int) -> int:
+        """Return the UTF-8 byte of an offset, as tree-sitter counts."""
+        return len(self.text[:offset].encode())
+
+
+def snapshot(uri: str, text: str, language: str, version: int = 0, encoding: str = "utf-16") -> Snapshot:
+    """Return the Snapshot of a text that is not open in an editor (a file on disk, a test)."""
+    text = without_surrogates(text)
+    return Snapshot(uri, version, text, language, syntax.parse(language, text.encode()), line_starts(text), encoding)
+
+
+def without_surrogates(text: str) -> str:
+    """Replace lone surrogates, which JSON can carry but UTF-8 cannot, by U+FFFD (as long in every encoding)."""
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        return re.sub("[\ud800-\udfff]", "\ufffd", joined)
+
+
+class Document:
+    """The newest version of one open document."""
+
+    def __init__(self, uri: str, version: int, language: str, text: str, encoding: str, max_bytes: int) -> None:
+        """Take the text of `didOpen`; a text over `max_bytes` is not kept at all."""
+        self.uri = uri
+        self.version = version
+        self.language = language
+        self.max_bytes = max_bytes
+        self._encoding = encoding
+        self._snapshot: Snapshot | None = None
+        self._replace(text)
+
+    def _replace(self, text: str) -> None:
+        """Take a whole new text."""
+        self._text = without_surrogates(text)
+        self._lines = line_starts(self._text)
+        self._tree: Tree | None = None
+        self._check_size()
+
+    def _check_size(self) -> None:
+        """Drop a text that is over the limit: from here on only a whole new text brings the document back."""
+        self.too_large = len(self._text) > self.max_bytes or len(self._text.encode()) > self.max_bytes
+        if self.too_large:
+            logger.info("a file over %d bytes gets no completions", self.max_bytes)
+            self._text, self._lines, self._tree, self._snapshot = "", [0], None, None
+
+    def change(self, version: int, edits: Sequence[Edit | str]) -> None:
+        """Apply the content changes of one `didChange`, in order; a plain string replaces everything."""
+        self.version = version
+        for edit in edits:
+            if isinstance(edit, str):
+                self._replace(edit)
+            elif not self.too_large:
+                self._splice(edit)
+        self._snapshot = None
+
+    def _splice(self, edit: Edit) -> None:
+        """Apply one edit to the text and tell the old tree where it was."""
+        start, end = sorted((self._offset(edit.start), self._offset(edit.end)))
+        new = without_surrogates(edit.text)
+        before, removed = self._text[:start], self._text[start:end]
+        self._text = before + new + self._text[end:]
+        self._lines = line_starts(self._text)
+        if self._tree is not None:
+            head, old_bytes, new_bytes = before.encode(), removed.encode(), new.encode()
+            self._tree.edit(
+                start_byte=len(head),
+                old_end_byte=len(head) + len(old_bytes),
+                new_end_byte=len(head) + len(new_bytes),
+                start_point=_tree_point(head),
+                old_end_point=_tree_point(head + old_bytes),
+                new_end_point=_tree_point(head + new_bytes),
+            )
+        self._check_size()
+
+    def _offset(self, point: Point) -> int:
+        """Return the offset of a client position; one past the end of the text is the end."""
+        line, column = point
+        if line >= len(self._lines):
+            return len(self._text)
+        start = self._lines[line]
+        match = _LINE_END.search(self._text, start)
+        content = self._text[start : match.start() if match else len(self._text)]
+        return start + count_chars(content, column, self._encoding)
+
+    def snapshot(self) -> Snapshot:
+        """Return this version, parsed; parsing happens here, once per version that anyone asks for."""
+        if self._snapshot is None:
+            if not self.too_large:
+                self._tree = syntax.parse(self.language, self._text.encode(), self._tree)
+            self._snapshot = Snapshot(
+                self.uri,
+                self.version,
+                self._text,
+                self.language,
+                self._tree.copy() if self._tree is not None else None,  # `edit` must not reach a snapshot's tree
+                tuple(self._lines),
+                self._encoding,
+            )
+        return self._snapshot
+
+
+def _tree_point(head: bytes) -> tuple[int, int]:
+    """Return the tree-sitter point (row, byte column) of the end of `head`."""
+    return head.count(b"\n"), len(head) - (head.rfind(b"\n") + 1)
+
+
+class Documents:
+    """All open documents."""
+
+    def __init__(self, encoding: str = "utf-16", max_bytes: int = 1_000_000) -> None:
+        """Start with none; positions are in the encoding negotiated at `initialize`."""
+        self.encoding = encoding
+        self.max_bytes = max_bytes
+        self._open: dict[str, Document] = {}
+
+    def open(self, uri: str, version: int, language_id: str, text: str) -> Document:
+        """Take a document that the editor opened (again)."""
+        language = syntax.language_of(language_id, uri)
+        self._open[uri] = Document(uri, version, language, text, self.encoding, self.max_bytes)
+        return self._open[uri]
+
+    def change(self, uri: str, version: int, edits: Sequence[Edit | str]) -> None:
+        """Apply a `didChange`; one for an unknown document or an older version is logged and ignored."""
+        document = self._open.get(uri)
+        if document is None:
+            logger.warning("didChange for a document that is not open: ignored")
+        elif version < document.version:
+            logger.warning("didChange for version %d, but version %d is known: ignored", version, document.version)
+        else:
+            document.change(version, edits)
+
+    def close(self, uri: str) -> None:
+        """Forget a document."""
+        if self._open.pop(uri, None) is None:
+            logger.warning("didClose for a document that is not open: ignored")
+
+    def get(self, uri: str) -> Document | None:
+        """Return an open document."""
+        return self._open.get(uri)

@@ -1,0 +1,103 @@
+"""The server's options: one frozen dataclass, read from `initializationOptions` (camelCase).
+
+Rule: a bad value never stops the server; it is reported in words for the user and the default is used.
+
+    options, problems = from_client({"drafts": True, "deadlineMs": "soon"})
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def _number(default: int, low: int, high: int) -> Any:
+    """Declare a whole-number option with its allowed range."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
+def _choice(default: str, *choices: str) -> Any:
+    """Declare a text option with its allowed values."""
+    return field(default=default, metadata={"choices": choices})
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything a user can set, with defaults.
+
+    Attributes:
+        drafts: send `mezzotint/draft` notifications while denoising.
+        model: path of a weights folder or file; "" is the embedded model.
+        device: where the model runs, as torch names it.
+        threads: CPU threads of the model; 0 leaves the choice to the engine.
+        deadline_ms: longest time for one completion; 0 means no deadline.
+        max_tokens: largest canvas, in tokens.
+        max_prefix_chars: text before the cursor that the model may see.
+        max_suffix_chars: text after the cursor that the model may see.
+        max_file_bytes: larger files get no completions.
+        multiline: "auto" offers several lines where a statement may begin; "never" does not.
+        encode_ahead: encode a file's context when it is opened.
+        disabled_languages: LSP language ids that get no completions.
+        log_level: how much is written to stderr.
+    """
+
+    drafts: bool = False
+    model: str = ""
+    device: str = "cpu"
+    threads: int = _number(0, 0, 1024)
+    deadline_ms: int = _number(3000, 0, 600_000)
+    max_tokens: int = _number(64, 1, 128)
+    max_prefix_chars: int = _number(8000, 200, 1_000_000)
+    max_suffix_chars: int = _number(4000, 0, 1_000_000)
+    max_file_bytes: int = _number(1_000_000, 1, 100_000_000)
+    multiline: str = _choice("auto", "auto", "never")
+    encode_ahead: bool = True
+    disabled_languages: tuple[str, ...] = ()
+    log_level: str = _choice("info", *LOG_LEVELS)
+
+
+def camel(name: str) -> str:
+    """Return the name an option has in `initializationOptions`: max_tokens -> maxTokens."""
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+def from_client(raw: object) -> tuple[Options, list[str]]:
+    """Read `initializationOptions`; return the options and one sentence for each thing that was wrong."""
+    if raw is None:
+        return Options(), []
+    if not isinstance(raw, dict):
+        return Options(), [f"initializationOptions must be an object, not {type(raw).__name__}; defaults are used."]
+    problems = []
+    values: dict[str, Any] = {}
+    fields = {camel(spec.name): spec for spec in dataclasses.fields(Options)}
+    for key, value in raw.items():
+        spec = fields.get(str(key))
+        if spec is None:
+            problems.append(f"Unknown option {key!r}.")
+        elif wanted := _complaint(spec, value):
+            problems.append(f"Option {key!r} must be {wanted}; the default {spec.default!r} is used.")
+        else:
+            values[spec.name] = tuple(value) if isinstance(value, list) else value
+    return Options(**values), problems
+
+
+def _complaint(spec: dataclasses.Field[Any], value: object) -> str:
+    """Return what `value` should have been for this option, or "" if it is good."""
+    default = spec.default
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "true or false"
+    if isinstance(default, int):
+        low, high = spec.metadata["range"]
+        good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+        return "" if good else f"a whole number from {low} to {high}"
+    if isinstance(default, tuple):
+        good = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+        return "" if good else "a list of language ids"
+    choices = spec.metadata.get("choices")
+    if choices:
+        return "" if value in choices else "one of " + ", ".join(map(repr, choices))
+    return "" if isinstance(value, str) else "a string"

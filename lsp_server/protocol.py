@@ -1,0 +1,78 @@
+"""pygls's protocol with three repairs: quick `initialize`, an answer to every broken request, quiet lost clients.
+
+Rule: whatever bytes arrive, a request that has an id gets an answer, and the server goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from typing import Any
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidRequest
+from pygls.protocol import LanguageServerProtocol
+from pygls.protocol.language_server import lsp_method
+
+from lsp_server.transports import QuietWriter
+
+logger = logging.getLogger(__name__)
+
+# The client capabilities that this server reads. cattrs compiles a function for every class it meets, and the 250
+# classes of a full set would take longer than everything else before the answer to `initialize`.
+_CAPABILITIES_READ = {
+    "general": ("positionEncodings",),
+    "window": ("workDoneProgress",),
+    "textDocument": ("inlineCompletion",),
+}
+
+
+def read_capabilities(capabilities: Any) -> dict[str, Any]:
+    """Return the few client capabilities that this server reads."""
+    read: dict[str, Any] = {}
+    for group, names in _CAPABILITIES_READ.items():
+        given = capabilities.get(group) if isinstance(capabilities, dict) else None
+        if isinstance(given, dict):
+            read[group] = {name: given[name] for name in names if name in given}
+    return read
+
+
+class Protocol(LanguageServerProtocol):
+    """What pygls does with bytes and messages, repaired."""
+
+    def set_writer(self, writer: Any, include_headers: bool = True) -> None:
+        """Write through a QuietWriter."""
+        super().set_writer(QuietWriter(writer), include_headers)
+
+    def structure_message(self, data: dict[str, Any]) -> Any:
+        """Turn JSON into a message; a request that cannot be read is answered with an error."""
+        if data.get("method") == types.INITIALIZE and isinstance(data.get("params"), dict):
+            data["params"]["capabilities"] = read_capabilities(data["params"].get("capabilities"))
+        if "method" in data and self.get_message_type(str(data["method"])) is None:
+            data.setdefault("params", None)  # JSON-RPC lets a message leave them out
+        try:
+            return super().structure_message(data)
+        except JsonRpcException as error:
+            if "id" in data and "method" in data:
+                self._send_response(data["id"], error=error.to_response_error())
+            raise
+
+    def handle_message(self, message: Any) -> None:
+        """Handle a message; what is no JSON-RPC at all is answered as an invalid request."""
+        if not hasattr(message, "jsonrpc"):
+            self.reject(JsonRpcInvalidRequest("not a JSON-RPC 2.0 message"))
+        else:
+            super().handle_message(message)
+
+    def reject(self, error: JsonRpcException) -> None:
+        """Answer something that has no id."""
+        self._send_data({"jsonrpc": self.VERSION, "id": None, "error": {"code": error.code, "message": error.message}})
+
+    @lsp_method(types.INITIALIZE)
+    def lsp_initialize(self, params: types.InitializeParams) -> Generator[Any, Any, types.InitializeResult]:
+        """Initialize; clients with inline completion are not offered plain completion as well."""
+        result: types.InitializeResult = yield from super().lsp_initialize(params)
+        documents = params.capabilities.text_document
+        if documents is not None and documents.inline_completion is not None:
+            result.capabilities.completion_provider = None
+        return result

@@ -1,0 +1,228 @@
+"""The language server: every LSP method it answers, each a thin shell over `Session`.
+
+    editor -> server.py -> documents.py + syntax.py -> holes.py + context.py -> InfillRequest
+           -> worker.py -> engine.infill -> Draft -> cleanup.py -> drafts.py -> editor
+
+Rule: nothing here imports torch; the model thread does, after `initialize` has been answered.
+
+    serve("stdio")
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lsp_server import __version__, quickstart  # noqa: F401  (quickstart before lsprotocol)
+
+# isort: split
+from lsprotocol import types
+from pygls.exceptions import JsonRpcParseError
+from pygls.lsp.server import LanguageServer
+
+from lsp_server import drafts, logs, transports
+from lsp_server.documents import Edit
+from lsp_server.options import Options
+from lsp_server.protocol import Protocol
+from lsp_server.session import Session
+
+if TYPE_CHECKING:
+    from lsp_server.worker import Infiller
+
+logger = logging.getLogger(__name__)
+
+LOAD_TOKEN = "mezzotint/load"
+
+
+def load_engine(options: Options) -> Infiller:
+    """Load the model that the options name (in the model thread: this imports torch)."""
+    from diffusion.engine import Engine
+
+    path = Path(options.model).expanduser() if options.model else None
+    engine: Infiller = Engine.load(path, device=options.device, threads=options.threads or None)
+    return engine
+
+
+class Server(LanguageServer):
+    """The pygls server with its session."""
+
+    protocol: Protocol
+
+    def __init__(self, load: Callable[[Options], Infiller] = load_engine) -> None:
+        """Take the loader of the engine."""
+        super().__init__("mezzotint", __version__, protocol_cls=Protocol)
+        self.session = Session(load, self.protocol.notify, self.show_error, self.load_state)
+        self._loading = True  # until the model thread says otherwise
+        self._progress_open = False
+        for method in (types.TEXT_DOCUMENT_DID_OPEN, types.TEXT_DOCUMENT_DID_CHANGE, types.TEXT_DOCUMENT_DID_CLOSE):
+            self.protocol.fm.builtin_features.pop(method, None)  # documents.py keeps the text, not pygls
+
+    def show_error(self, message: str) -> None:
+        """Show a message to the user."""
+        self.window_show_message(types.ShowMessageParams(type=types.MessageType.Error, message=message))
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """Log what pygls could not handle; the protocol has answered the client already."""
+        logger.warning("%s: %s", getattr(source, "__name__", "error"), type(error).__name__)
+        if isinstance(error, (ValueError, RecursionError)):  # not JSON, not UTF-8, or nested without end
+            self.protocol.reject(JsonRpcParseError("the message is not JSON"))
+
+    def load_state(self, state: str, detail: str) -> None:
+        """Show the state of the model's loading to the client."""
+        if state == "failed":
+            self.session.tell_once(f"Mezzotint: The model cannot be loaded: {detail}")
+        logger.info("model: %s %s", state, detail)
+        self._loading = state == "loading"
+        if self._progress_open and not self._loading:
+            end = types.WorkDoneProgressEnd(message=f"model {state}")
+            self.progress(types.ProgressParams(token=LOAD_TOKEN, value=end))
+
+    async def show_loading(self) -> None:
+        """Show that the model is being loaded, if the client shows progress and it still is."""
+        window = self.client_capabilities.window
+        if window is None or not window.work_done_progress:
+            return
+        try:
+            params = types.WorkDoneProgressCreateParams(token=LOAD_TOKEN)
+            await self.window_work_done_progress_create_async(params)
+            if self._loading:
+                begin = types.WorkDoneProgressBegin(title="Mezzotint", message="loading the model", cancellable=False)
+                self.progress(types.ProgressParams(token=LOAD_TOKEN, value=begin))
+                self._progress_open = True
+        except Exception as error:  # a client may refuse; loading goes on without a progress bar
+            logger.info("the client shows no progress: %s", error)
+
+
+def initialize(ls: Server, params: types.InitializeParams) -> None:
+    """Take the client's options."""
+    encoding = ls.workspace.position_encoding
+    ls.session.configure(params.initialization_options, str(getattr(encoding, "value", encoding) or "utf-16"))
+    logs.set_level(ls.session.options.log_level if params.initialization_options else None)
+    if params.process_id is not None:
+        transports.exit_with(params.process_id)
+
+
+async def initialized(ls: Server, params: types.InitializedParams) -> None:
+    """Begin to load the model."""
+    ls.session.start()
+    await ls.show_loading()
+
+
+def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
+    """Take a document."""
+    document = params.text_document
+    ls.session.opened(document.uri, document.version, document.language_id, document.text)
+
+
+def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
+    """Apply changes to a document."""
+    document = params.text_document
+    ls.session.documents.change(document.uri, document.version, [_edit(change) for change in params.content_changes])
+
+
+def _edit(change: types.TextDocumentContentChangeEvent) -> Edit | str:
+    """Return a content change in our own words."""
+    if isinstance(change, types.TextDocumentContentChangeWholeDocument):
+        return change.text
+    start, end = change.range.start, change.range.end
+    return Edit((start.line, start.character), (end.line, end.character), change.text)
+
+
+def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
+    """Forget a document."""
+    ls.session.closed(params.text_document.uri)
+
+
+async def inline_completion(ls: Server, params: types.InlineCompletionParams) -> types.InlineCompletionList | None:
+    """Answer with at most one item; null when a newer request has taken its place."""
+    suggestions = await _complete(ls, params)
+    return None if suggestions is None else drafts.inline_list(suggestions)
+
+
+async def completion(ls: Server, params: types.CompletionParams) -> types.CompletionList | None:
+    """Answer clients that know no inline completion."""
+    suggestions = await _complete(ls, params)
+    return None if suggestions is None else drafts.completion_list(suggestions)
+
+
+async def _complete(
+    ls: Server, params: types.InlineCompletionParams | types.CompletionParams
+) -> list[drafts.Suggestion] | None:
+    """Complete; the one place where an unforeseen error becomes a log line, one message and an empty list."""
+    try:
+        position = params.position
+        return await ls.session.complete(
+            params.text_document.uri, position.line, position.character, params.work_done_token
+        )
+    except Exception as error:
+        logger.exception("completion failed")
+        ls.session.tell_once(f"Mezzotint: completion failed ({type(error).__name__}); see the server's log.")
+        return []
+
+
+def did_show(ls: Server, params: Any) -> None:
+    """Count a shown suggestion."""
+    ls.session.counts["shown"] += 1
+
+
+def did_accept(ls: Server, params: Any) -> None:
+    """Count an accepted suggestion, or the accepted line or word of one."""
+    ls.session.accepted[str(getattr(params, "kind", "full"))] += 1
+
+
+def stats(ls: Server, params: Any) -> dict[str, Any]:
+    """Return the session's counters."""
+    return ls.session.stats()
+
+
+def shutdown(ls: Server, params: Any = None) -> None:
+    """Stop what runs; the process ends with `exit`."""
+    ls.session.worker.end(0)
+
+
+def build(load: Callable[[Options], Infiller] = load_engine) -> Server:
+    """Return a server with all its handlers."""
+    server = Server(load)
+    handlers: dict[str, Callable[..., Any]] = {
+        types.INITIALIZE: initialize,
+        types.INITIALIZED: initialized,
+        types.SHUTDOWN: shutdown,
+        types.TEXT_DOCUMENT_DID_OPEN: did_open,
+        types.TEXT_DOCUMENT_DID_CHANGE: did_change,
+        types.TEXT_DOCUMENT_DID_CLOSE: did_close,
+        "mezzotint/didShow": did_show,
+        "mezzotint/didAccept": did_accept,
+        "mezzotint/stats": stats,
+    }
+    for method, handler in handlers.items():
+        server.feature(method)(handler)
+    # without options pygls does not announce inline completion, and editors never ask
+    server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(inline_completion)
+    server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(completion)
+    return server
+
+
+def serve(transport: str = "stdio", host: str = "127.0.0.1", port: int = 2087, log_level: str = "info") -> int:
+    """Serve one client; return the process's exit status."""
+    logs.to_stderr(log_level)
+    server = build()
+    try:
+        if transport == "stdio":
+            transports.run_stdio(server)
+        elif transport == "tcp":
+            transports.run_tcp(server, host, port)
+        else:
+            transports.run_ws(server, host, port)
+    except (ValueError, OSError) as error:
+        print(f"mezzotint lsp: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        pass
+    if not server.session.worker.end():  # a thread inside torch's import cannot be ended, and must not be torn down
+        logging.shutdown()
+        os._exit(0)
+    return 0

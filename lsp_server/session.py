@@ -1,0 +1,241 @@
+"""One client's session: its options, documents and model thread, and the way from a position to a suggestion.
+
+Rule: everything here runs on the event loop; the model thread only reaches it through `call_soon_threadsafe`.
+
+    session = Session(load, notify, tell); session.configure({}, "utf-16")
+    suggestions = await session.complete("file:///a.py", line=3, column=7, token=None)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from diffusion.request import Draft, Hole, InfillRequest
+from lsp_server import cleanup, context, holes
+from lsp_server.documents import Documents, Snapshot
+from lsp_server.drafts import DRAFT, Suggestion, draft_params
+from lsp_server.holes import Plan
+from lsp_server.options import Options, from_client
+from lsp_server.worker import EngineFailedError, Infiller, Worker
+
+logger = logging.getLogger(__name__)
+
+
+class Session:
+    """State of one connection."""
+
+    def __init__(
+        self,
+        load: Callable[[Options], Infiller],
+        notify: Callable[[str, dict[str, Any]], None],
+        tell: Callable[[str], None],
+        on_state: Callable[[str, str], None] = lambda state, detail: None,
+    ) -> None:
+        """Take the engine's loader, and ways to notify the client, to tell the user, and to show load progress."""
+        self._load = load
+        self._notify = notify
+        self._tell = tell
+        self._on_state = on_state
+        self._told: set[str] = set()
+        self._typed_through = TypedThrough()
+        self.options = Options()
+        self.documents = Documents()
+        self.worker = Worker(lambda: load(self.options), self._state_changed)
+        self.counts: Counter[str] = Counter()
+        self.accepted: Counter[str] = Counter()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def configure(self, raw_options: object, encoding: str) -> None:
+        """Take the client's options and position encoding."""
+        self.options, problems = from_client(raw_options)
+        self.documents = Documents(encoding, self.options.max_file_bytes)
+        if problems:
+            logger.warning("initializationOptions: %s", " ".join(problems))
+            self._tell("Mezzotint: " + " ".join(problems))
+
+    def start(self) -> None:
+        """Begin to load the model."""
+        self._loop = asyncio.get_running_loop()
+        self.worker.start()
+
+    def tell_once(self, message: str) -> None:
+        """Show a message to the user, the first time only."""
+        if message not in self._told:
+            self._told.add(message)
+            self._tell(message)
+
+    def _state_changed(self, state: str, detail: str) -> None:
+        """Pass a state of the model on to the event loop (called in the model thread)."""
+        self._soon(partial(self._on_state, state, detail))
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        """Run `call` on the event loop (called in the model thread)."""
+        try:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(call)
+        except RuntimeError:  # the loop has closed: the client is gone
+            pass
+
+    def opened(self, uri: str, version: int, language_id: str, text: str) -> None:
+        """Take a document, and encode its beginning ahead, where editors put the cursor."""
+        self.documents.open(uri, version, language_id, text)
+        if not self.options.encode_ahead or self._refusal(uri):
+            return
+        document = self.documents.get(uri)
+        assert document is not None
+        snapshot = document.snapshot()
+        if snapshot.text.strip():
+            hole = Hole(min(holes.LINE_TOKENS, self.options.max_tokens))
+            self._prepare(uri, context.infill_request(snapshot, Plan(0, 0, hole, 0), self.options))
+
+    def _prepare(self, uri: str, request: InfillRequest) -> None:
+        """Queue the encoding of a context, with the model if it is there or on its way."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self.worker.submit(uri, request, None)
+
+    def closed(self, uri: str) -> None:
+        """Forget a document and what runs for it."""
+        self.worker.supersede(uri)
+        self.documents.close(uri)
+        self._typed_through.forget(uri)
+
+    def _refusal(self, uri: str) -> str:
+        """Return why a document gets no completions, or ""."""
+        document = self.documents.get(uri)
+        if document is None:
+            return "the document is not open"
+        if context.is_secret(uri):
+            return "its name says that it holds secrets"
+        if document.too_large:
+            return "it is larger than maxFileBytes"
+        if document.language in self.options.disabled_languages:
+            return f"language {document.language!r} is disabled"
+        return ""
+
+    async def complete(self, uri: str, line: int, column: int, token: int | str | None) -> list[Suggestion] | None:
+        """Return at most one suggestion for a position, or None if a newer request has taken its place."""
+        self.counts["requests"] += 1
+        self.worker.supersede(uri)
+        if refusal := self._refusal(uri):
+            logger.info("no completion: %s", refusal)
+            return []
+        document = self.documents.get(uri)
+        assert document is not None
+        snapshot = document.snapshot()
+        offset = snapshot.offset_at(line, column)
+        if offset is None:
+            logger.warning("no completion: line %d is outside the document (%d lines)", line, len(snapshot.lines))
+            return []
+        multiline = self.options.multiline == "auto"
+        plan = holes.plan_at(snapshot, offset, multiline=multiline, max_tokens=self.options.max_tokens)
+        if plan is None:
+            return []
+        known = self._typed_through.rest(snapshot, plan)
+        if known is not None:
+            self.counts["typedThrough"] += 1
+            self._send_draft(token, snapshot, plan, Draft(0, known, (), 1.0, 0, done=True), cleanup.Cleaned(len(known)))
+            return [Suggestion(snapshot, plan, known)]
+        text = await self._denoise(snapshot, plan, token)
+        if text:
+            self._typed_through.remember(snapshot, plan, text)
+        return None if text is None else [Suggestion(snapshot, plan, text)] if text else []
+
+    async def _denoise(self, snapshot: Snapshot, plan: Plan, token: int | str | None) -> str | None:
+        """Run the engine on a hole: the cleaned text, "" for nothing, None when superseded."""
+        self._loop = asyncio.get_running_loop()
+        frame = context.frame(snapshot, plan)
+
+        def show(draft: Draft) -> None:
+            """Send a draft (on the event loop), unless the job has been stopped meanwhile."""
+            if not job.stop.is_set():
+                cleaned = cleanup.clean(draft.text, frame)
+                if cleaned is not None or draft.done:
+                    self._send_draft(token, snapshot, plan, draft, cleaned or cleanup.Cleaned(0))
+
+        def on_draft(draft: Draft) -> None:
+            """Pass a draft to the event loop (called in the model thread)."""
+            if self.options.drafts:
+                self._soon(partial(show, draft))
+
+        job = self.worker.submit(snapshot.uri, context.infill_request(snapshot, plan, self.options), on_draft)
+        try:
+            last = await asyncio.wrap_future(job.future)
+        except asyncio.CancelledError:
+            self.worker.cancel(job)
+            raise
+        except EngineFailedError as error:
+            self.tell_once(f"Mezzotint: {error}")
+            return ""
+        if last is None:
+            return None if job.stop.is_set() else ""
+        cleaned = cleanup.clean(last.text, frame)
+        return cleaned.of(last.text) if cleaned is not None else ""
+
+    def _send_draft(
+        self, token: int | str | None, snapshot: Snapshot, plan: Plan, draft: Draft, cleaned: cleanup.Cleaned
+    ) -> None:
+        """Send one draft to a client that asked for drafts."""
+        if self.options.drafts:
+            self.counts["drafts"] += 1
+            self._notify(DRAFT, draft_params(token, snapshot, plan, draft, cleaned))
+
+    def stats(self) -> dict[str, Any]:
+        """Return the counters of this session; they leave the machine on no way."""
+        stopped = self.worker.last_stopped
+        return {
+            "requests": self.counts["requests"],
+            "drafts": self.counts["drafts"],
+            "typedThrough": self.counts["typedThrough"],
+            "cancelled": self.worker.counts["cancelled"],
+            "superseded": self.worker.counts["superseded"],
+            "shown": self.counts["shown"],
+            "accepted": {kind: self.accepted[kind] for kind in ("full", "line", "word")},
+            "forwardPasses": self.worker.forward_passes,
+            "lastForwardPasses": self.worker.last_passes,
+            "lastStop": None if stopped is None else {"told": stopped.passes_at_stop, "ended": stopped.passes_at_end},
+            "engine": self.worker.info,
+        }
+
+
+class TypedThrough:
+    """The last suggestion of each document, to answer from while the user types exactly what it says."""
+
+    def __init__(self, capacity: int = 8) -> None:
+        """Remember suggestions of so many documents."""
+        self._capacity = capacity
+        self._last: OrderedDict[str, tuple[str, str, str]] = OrderedDict()  # uri -> before, text, after
+
+    def remember(self, snapshot: Snapshot, plan: Plan, text: str) -> None:
+        """Keep a suggestion that the client is about to show."""
+        self._last[snapshot.uri] = (*_around(snapshot, plan), text)
+        self._last.move_to_end(snapshot.uri)
+        if len(self._last) > self._capacity:
+            self._last.popitem(last=False)
+
+    def forget(self, uri: str) -> None:
+        """Drop the suggestion of a document."""
+        self._last.pop(uri, None)
+
+    def rest(self, snapshot: Snapshot, plan: Plan) -> str | None:
+        """Return what is left of the last suggestion if the document became what it says so far, else None."""
+        if snapshot.uri not in self._last:
+            return None
+        old_before, old_after, text = self._last[snapshot.uri]
+        before, after = _around(snapshot, plan)
+        whole = old_before + text + old_after
+        if len(before) < len(old_before) or not whole.startswith(before) or not whole.endswith(after):
+            return None
+        rest = whole[len(before) : len(whole) - len(after)] if len(before) + len(after) < len(whole) else ""
+        return rest if rest.strip() and len(rest) <= len(text) else None
+
+
+def _around(snapshot: Snapshot, plan: Plan) -> tuple[str, str]:
+    """Return the text before and after a hole, with LF line ends as suggestions have."""
+    text = snapshot.text
+    return context.normal_newlines(text[: plan.start]), context.normal_newlines(text[plan.end :])

@@ -1,0 +1,209 @@
+"""How a client reaches the server: stdio, or one TCP or WebSocket connection on loopback.
+
+Rule: stdout belongs to the protocol alone, sockets bind to loopback alone, and a client that vanishes leaves no
+traceback behind.
+
+    run_stdio(server)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pygls.io_ import run_async, run_websocket
+
+if TYPE_CHECKING:
+    from pygls.lsp.server import LanguageServer
+
+logger = logging.getLogger(__name__)
+
+
+class QuietWriter:
+    """A protocol writer that says once, in one line, that its client is gone, and then writes nowhere."""
+
+    def __init__(self, writer: Any) -> None:
+        """Wrap a pygls writer, with or without coroutines."""
+        self._writer = writer
+        self._gone = False
+
+    def write(self, data: bytes) -> Any:
+        """Write, or not."""
+        if self._gone:
+            return None
+        try:
+            result = self._writer.write(data)
+        except (OSError, ValueError) as error:
+            return self._lost(error)
+        return self._awaited(result) if asyncio.iscoroutine(result) else result
+
+    async def _awaited(self, result: Any) -> None:
+        """Wait for a WebSocket to have sent."""
+        try:
+            await result
+        except Exception as error:  # ConnectionClosed, without importing websockets for its name
+            self._lost(error)
+
+    def close(self) -> Any:
+        """Close the stream below."""
+        try:
+            return self._writer.close()
+        except (OSError, ValueError) as error:
+            return self._lost(error)
+
+    def _lost(self, error: Exception) -> None:
+        """Note that the client is gone."""
+        if not self._gone:
+            logger.info("the client is gone (%s)", type(error).__name__)
+        self._gone = True
+
+
+def run_stdio(server: LanguageServer) -> None:
+    """Serve one client over stdin and stdout; whatever else prints goes to stderr."""
+    wire = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    server.start_io(sys.stdin.buffer, wire)
+
+
+def exit_with(pid: int, every_s: float = 3.0) -> None:
+    """End this process when the client's process is gone (LSP asks for it), though stdin may stay open."""
+    if os.name != "posix" or not _alive(pid):  # not there at all: another machine's or container's number
+        return
+
+    def watch() -> None:
+        while _alive(pid):
+            time.sleep(every_s)
+        logger.warning("the client's process is gone: exiting")
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _alive(pid: int) -> bool:
+    """Tell whether a process exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def loopback(host: str) -> str:
+    """Return a host to bind to; raise ValueError if it is not on loopback."""
+    import ipaddress
+
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return host
+    except ValueError:
+        pass
+    raise ValueError(f"the server binds to loopback only (127.0.0.1, ::1 or localhost), not to {host!r}")
+
+
+class FairReader:
+    """A stream reader that lets a handler begin before the next message is read, so that it sees its own version."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        """Wrap an asyncio reader."""
+        self._reader = reader
+
+    async def readline(self) -> bytes:
+        """Read a line; a connection that breaks reads as its end."""
+        await asyncio.sleep(0)
+        try:
+            return await self._reader.readline()
+        except OSError:
+            return b""
+
+    async def readexactly(self, size: int) -> bytes:
+        """Read so many bytes, or none if the connection ends before."""
+        try:
+            return await self._reader.readexactly(size)
+        except (OSError, asyncio.IncompleteReadError):
+            return b""
+
+
+def run_tcp(server: LanguageServer, host: str, port: int) -> None:
+    """Serve the first client that connects to a TCP port; return when it leaves."""
+    asyncio.run(_tcp(server, loopback(host), port))
+
+
+async def _tcp(server: LanguageServer, host: str, port: int) -> None:
+    """Accept one connection; a second one is closed at once."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    busy = False
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal busy
+        if busy:
+            logger.warning("a second client was refused: this server is in use")
+            writer.close()
+            return
+        busy = True
+        try:
+            server.protocol.set_writer(writer)  # type: ignore[arg-type]
+            await run_async(threading.Event(), FairReader(reader), server.protocol, logger, server.report_server_error)
+        except SystemExit:
+            pass
+        finally:
+            writer.close()
+            if not done.done():
+                done.set_result(None)
+
+    listener = await asyncio.start_server(connected, host, port)
+    _say_where(listener.sockets)
+    await done
+    listener.close()
+
+
+def run_ws(server: LanguageServer, host: str, port: int) -> None:
+    """Serve the first client that connects to a WebSocket port; return when it leaves."""
+    asyncio.run(_ws(server, loopback(host), port))
+
+
+async def _ws(server: LanguageServer, host: str, port: int) -> None:
+    """Accept one connection that no foreign web page has opened."""
+    from websockets.asyncio.server import ServerConnection, serve
+
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    busy = False
+
+    async def connected(socket: ServerConnection) -> None:
+        nonlocal busy
+        if busy or not _local_origin(socket.request.headers.get("Origin") if socket.request else None):
+            logger.warning("a second client, or a page of another site, was refused")
+            await socket.close(1008)
+            return
+        busy = True
+        try:
+            await run_websocket(socket, threading.Event(), server.protocol, logger, server.report_server_error)
+        except SystemExit:
+            pass
+        finally:
+            if not done.done():
+                done.set_result(None)
+
+    async with serve(connected, host, port, max_size=None) as listener:
+        _say_where(listener.sockets)
+        await done
+
+
+def _local_origin(origin: str | None) -> bool:
+    """Tell whether a WebSocket was opened by a program (no origin) or by a page of this machine."""
+    return origin is None or urlsplit(origin).hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def _say_where(sockets: Any) -> None:
+    """Log the addresses that are listened on; with port 0 this is how a client learns the port."""
+    for socket in sockets:
+        logger.info("listening on %s:%d", *socket.getsockname()[:2])

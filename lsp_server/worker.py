@@ -1,0 +1,205 @@
+"""The model thread: it loads the engine, then runs one request at a time; the newest request of a document wins.
+
+Rule: this is the only thread that imports torch or touches the engine. A job that is superseded or cancelled is
+answered at once; its loop sees the event before its next forward pass.
+
+    worker = Worker(load, on_state); worker.start()
+    job = worker.submit("file:///a.py", request, on_draft); last_draft = job.future.result()
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from diffusion.request import Draft, InfillRequest
+
+logger = logging.getLogger(__name__)
+
+
+class Infiller(Protocol):
+    """What the worker needs of an engine."""
+
+    @property
+    def forward_passes(self) -> int: ...  # noqa: D102
+
+    @property
+    def info(self) -> dict[str, object]: ...  # noqa: D102
+
+    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]: ...  # noqa: D102
+
+    def prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> None: ...  # noqa: D102
+
+
+class EngineFailedError(Exception):
+    """The engine could not be loaded, or failed on a request. The message is for the user."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One request of one document. The future gets the last draft, or None when the job was superseded."""
+
+    uri: str
+    request: InfillRequest
+    on_draft: Callable[[Draft], None] | None  # None: only encode the context
+    stop: threading.Event = field(default_factory=threading.Event)
+    future: Future[Draft | None] = field(default_factory=Future)
+    passes_at_stop: int | None = None  # forward passes counted when it was told to stop
+    passes_at_end: int | None = None  # and when its loop had ended
+
+    def resolve(self, draft: Draft | None, error: Exception | None = None) -> None:
+        """Answer, unless that has happened already."""
+        try:
+            if error is None:
+                self.future.set_result(draft)
+            else:
+                self.future.set_exception(error)
+        except InvalidStateError:
+            pass
+
+
+class Worker:
+    """One thread, one engine, and the jobs that wait for it."""
+
+    def __init__(self, load: Callable[[], Infiller], on_state: Callable[[str, str], None]) -> None:
+        """Take a loader, called in the thread, and a listener for ("loading" | "ready" | "failed", detail)."""
+        self._load = load
+        self._on_state = on_state
+        self._engine: Infiller | None = None
+        self._waiting: list[Job] = []
+        self._running: Job | None = None
+        self._changed = threading.Condition()
+        self._ending = False
+        self._thread: threading.Thread | None = None
+        self.counts: Counter[str] = Counter()
+        self.last_stopped: Job | None = None
+        self.last_passes = 0
+
+    @property
+    def forward_passes(self) -> int:
+        """Return the forward passes since the engine was loaded."""
+        return self._engine.forward_passes if self._engine is not None else 0
+
+    @property
+    def info(self) -> dict[str, object]:
+        """Return what the engine says about itself, {} before it is loaded."""
+        return dict(self._engine.info) if self._engine is not None else {}
+
+    def start(self) -> None:
+        """Start the thread, which loads the engine; does nothing if it runs."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+            self._thread.start()
+
+    def submit(self, uri: str, request: InfillRequest, on_draft: Callable[[Draft], None] | None) -> Job:
+        """Queue a request; older ones of the same document are answered None, and encoding ahead gives way."""
+        job = Job(uri, request, on_draft)
+        if on_draft is not None:
+            self.supersede(uri)
+        with self._changed:
+            for other in [other for other in (*self._waiting, self._running) if other is not None]:
+                if other.on_draft is None and (on_draft is not None or other is not self._running):
+                    self._stop(other)  # encoding ahead gives way; only the file opened last is worth it
+            self._waiting.append(job)
+            self._changed.notify()
+        self.start()
+        return job
+
+    def supersede(self, uri: str) -> None:
+        """Answer every request of a document with None and stop its loop."""
+        with self._changed:
+            for job in [job for job in (*self._waiting, self._running) if job is not None and job.uri == uri]:
+                if job.on_draft is not None and not job.stop.is_set():
+                    self.counts["superseded"] += 1
+                self._stop(job)
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job because its client said so."""
+        with self._changed:
+            if not job.stop.is_set():
+                self.counts["cancelled"] += 1
+                self._stop(job)
+
+    def _stop(self, job: Job) -> None:
+        """Tell a job to stop and answer it. The count is read after the event is set: at most one pass follows."""
+        if job.stop.is_set():
+            return
+        job.stop.set()
+        job.passes_at_stop = self.forward_passes
+        if job in self._waiting:
+            self._waiting.remove(job)
+            job.passes_at_end = job.passes_at_stop
+        elif job.on_draft is not None:
+            self.last_stopped = job
+        job.resolve(None)
+
+    def end(self, timeout_s: float = 2.0) -> bool:
+        """Stop everything; return whether the thread has ended in time."""
+        with self._changed:
+            self._ending = True
+            for job in [job for job in (*self._waiting, self._running) if job is not None]:
+                self._stop(job)
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            return not self._thread.is_alive()
+        return True
+
+    def _run(self) -> None:
+        """Load, then work until the end."""
+        failure = self._load_engine()
+        while (job := self._next()) is not None:
+            if failure is not None or self._engine is None:
+                job.resolve(None, failure)
+            else:
+                self._do(self._engine, job)
+            with self._changed:
+                self._running = None
+
+    def _load_engine(self) -> EngineFailedError | None:
+        """Load the engine; return the failure every request gets if that does not work."""
+        self._on_state("loading", "")
+        try:
+            self._engine = self._load()
+        except Exception as error:  # whatever is wrong with weights, device or torch: the server goes on
+            logger.error("the model cannot be loaded: %s", error, exc_info=not isinstance(error, (ValueError, OSError)))
+            self._on_state("failed", str(error))
+            return EngineFailedError(f"The model cannot be loaded: {error}")
+        self._on_state("ready", str(self._engine.info.get("model", "")))
+        return None
+
+    def _next(self) -> Job | None:
+        """Wait for the newest request, or else for something to encode ahead; None at the end."""
+        with self._changed:
+            while not self._waiting and not self._ending:
+                self._changed.wait()
+            if self._ending:
+                return None
+            requests = [job for job in self._waiting if job.on_draft is not None]
+            self._running = requests[-1] if requests else self._waiting[-1]
+            self._waiting.remove(self._running)
+            return self._running
+
+    def _do(self, engine: Infiller, job: Job) -> None:
+        """Run one job to its end."""
+        before = engine.forward_passes
+        last: Draft | None = None
+        try:
+            if job.on_draft is None:
+                engine.prepare(job.request, job.stop.is_set)
+            else:
+                for last in engine.infill(job.request, job.stop.is_set):
+                    job.on_draft(last)
+        except Exception as error:  # one bad request must not end the thread
+            logger.exception("the engine failed on a request")
+            job.resolve(None, EngineFailedError(f"Completion failed: {type(error).__name__}; see the server's log."))
+        finally:
+            job.passes_at_end = engine.forward_passes
+            if job.on_draft is not None:
+                self.last_passes = engine.forward_passes - before
+            job.resolve(last if last is not None and last.done else None)

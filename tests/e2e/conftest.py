@@ -1,0 +1,34 @@
+"""One server process for all tests that can share it: importing torch is most of what a test would wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from editor import Editor, editor  # noqa: E402
+
+Run = Callable[[Callable[[Editor], Coroutine[Any, Any, None]]], None]
+
+
+@pytest.fixture(scope="session")
+def run() -> Iterator[Run]:
+    """Run a test's coroutine with the shared editor, whose server has default options and sends drafts."""
+    loop = asyncio.new_event_loop()
+    context = editor({"encodeAhead": False, "threads": 1})
+    client = loop.run_until_complete(context.__aenter__())
+
+    def run_with_editor(test: Callable[[Editor], Coroutine[Any, Any, None]]) -> None:
+        client.drafts.clear()
+        client.messages.clear()
+        loop.run_until_complete(test(client))
+
+    yield run_with_editor
+    loop.run_until_complete(context.__aexit__(None, None, None))
+    loop.close()

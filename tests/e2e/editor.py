@@ -1,0 +1,104 @@
+"""An editor for tests: pygls's own client around the real server process over stdio."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from lsprotocol import types
+from pygls.lsp.client import LanguageClient
+
+SERVER = (sys.executable, "-m", "lsp_server", "--stdio")
+PATIENCE_S = 300  # only ends a test that would hang
+
+
+class Editor(LanguageClient):
+    """Collects what the server sends, and says the usual things shortly."""
+
+    def __init__(self) -> None:
+        super().__init__("test-editor", "1")
+        self.drafts: list[Any] = []
+        self.messages: list[str] = []
+        self.progress: list[Any] = []
+        self.draft_came = asyncio.Event()
+        self.versions: dict[str, int] = {}
+
+        @self.feature("mezzotint/draft")
+        def draft(params: Any) -> None:
+            self.drafts.append(params)
+            self.draft_came.set()
+
+        @self.feature(types.WINDOW_SHOW_MESSAGE)
+        def message(params: types.ShowMessageParams) -> None:
+            self.messages.append(params.message)
+
+        @self.feature(types.WINDOW_WORK_DONE_PROGRESS_CREATE)
+        def create(params: types.WorkDoneProgressCreateParams) -> None:
+            return None
+
+        @self.feature(types.PROGRESS)
+        def progress(params: types.ProgressParams) -> None:
+            self.progress.append(params.value)
+
+    def open(self, uri: str, text: str, language: str = "python") -> None:
+        self.versions[uri] = 1
+        item = types.TextDocumentItem(uri=uri, language_id=language, version=1, text=text)
+        self.text_document_did_open(types.DidOpenTextDocumentParams(item))
+
+    def change(self, uri: str, start: tuple[int, int], end: tuple[int, int], text: str, version: int = 0) -> None:
+        self.versions[uri] += 1
+        change = types.TextDocumentContentChangePartial(types.Range(types.Position(*start), types.Position(*end)), text)
+        identifier = types.VersionedTextDocumentIdentifier(uri=uri, version=version or self.versions[uri])
+        self.text_document_did_change(types.DidChangeTextDocumentParams(identifier, [change]))
+
+    def ask(self, uri: str, line: int, character: int, token: str | None = None, id: str | None = None) -> Any:
+        """Request inline completion; the result is a future."""
+        self.draft_came.clear()
+        params = types.InlineCompletionParams(
+            context=types.InlineCompletionContext(trigger_kind=types.InlineCompletionTriggerKind.Automatic),
+            text_document=types.TextDocumentIdentifier(uri),
+            position=types.Position(line, character),
+            work_done_token=token,
+        )
+        return asyncio.wrap_future(self.protocol.send_request(types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id=id))
+
+    async def items(self, uri: str, line: int, character: int, token: str | None = None) -> list[Any]:
+        answer = await asyncio.wait_for(self.ask(uri, line, character, token), PATIENCE_S)
+        return list(answer.items)
+
+    async def stats(self) -> Any:
+        return await self.protocol.send_request_async("mezzotint/stats", {})
+
+
+@asynccontextmanager
+async def editor(
+    options: dict[str, Any] | None = None, encoding: str = "utf-16", inline: bool = True
+) -> AsyncIterator[Editor]:
+    """Start the server, initialize it, and end it as an editor does."""
+    client = Editor()
+    await client.start_io(*SERVER)
+    try:
+        client.answer = await client.initialize_async(  # type: ignore[attr-defined]
+            types.InitializeParams(
+                capabilities=types.ClientCapabilities(
+                    general=types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)]),
+                    text_document=types.TextDocumentClientCapabilities(
+                        inline_completion=types.InlineCompletionClientCapabilities() if inline else None
+                    ),
+                    window=types.WindowClientCapabilities(work_done_progress=True),
+                ),
+                initialization_options={"drafts": True, **(options or {})},
+            )
+        )
+        client.initialized(types.InitializedParams())
+        yield client
+        await asyncio.wait_for(client.shutdown_async(None), PATIENCE_S)
+        client.exit(None)
+        await asyncio.wait_for(client.stop(), PATIENCE_S)
+    finally:
+        process = client._server
+        if process is not None and process.returncode is None:
+            process.kill()

@@ -1,0 +1,130 @@
+"""Whatever arrives, the server answers or says what is wrong, and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Run
+from editor import PATIENCE_S, Editor, editor
+from raw import RawClient
+
+
+def test_places_without_completion_give_an_empty_list(run: Run) -> None:
+    async def test(client: Editor) -> None:
+        passes = (await client.stats()).forwardPasses
+        client.open("file:///a.py", "x = 'some text'  # a comment\ny = 1\n")
+        client.open("file:///empty.py", "")
+        client.open("file:///home/.env", "PASSWORD=\n", "dotenv")
+        client.open("file:///id_rsa", "key\n", "plaintext")
+        client.open("file:///large.py", "x = 1\n" * 200_000)
+        for uri, line, character in (
+            ("file:///unknown.py", 0, 0),
+            ("file:///a.py", 99, 0),
+            ("file:///a.py", 0, 8),
+            ("file:///a.py", 0, 22),
+            ("file:///empty.py", 0, 0),
+            ("file:///home/.env", 0, 9),
+            ("file:///id_rsa", 0, 3),
+            ("file:///large.py", 3, 4),
+        ):
+            assert await client.items(uri, line, character) == []
+        assert (await client.stats()).forwardPasses == passes
+        assert client.messages == []
+
+    run(test)
+
+
+def test_odd_text_and_unknown_languages_are_completed(run: Run) -> None:
+    async def test(client: Editor) -> None:
+        client.open("file:///a.xyz", "let total = \n", "xyz")
+        client.open("file:///nul.py", "x = '\0'\r\ny = \r\n🜂 = 1\r\n")
+        client.open("file:///broken.py", "def f(:\n  ((((\nclass\n    return \n")
+        assert isinstance(await client.items("file:///a.xyz", 0, 12), list)
+        assert isinstance(await client.items("file:///nul.py", 1, 4), list)
+        assert isinstance(await client.items("file:///broken.py", 3, 11), list)
+        assert isinstance(await client.items("file:///a.xyz", 0, 10_000), list)  # past the end of a line is its end
+
+    run(test)
+
+
+def test_a_stale_change_is_ignored(run: Run) -> None:
+    async def test(client: Editor) -> None:
+        client.open("file:///a.py", "x = \n")
+        client.change("file:///a.py", (0, 0), (0, 0), "value = 1\n", version=7)
+        client.change("file:///a.py", (0, 0), (2, 0), "", version=3)
+        await client.items("file:///a.py", 1, 4)
+        assert client.drafts[-1].version == 7
+
+    run(test)
+
+
+def test_wrong_weights_are_said_once_and_completions_are_empty(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+
+    async def run() -> None:
+        async with editor({"model": str(tmp_path), "threads": "many"}) as client:
+            client.open("file:///a.py", "x = \n")
+            assert await client.items("file:///a.py", 0, 4) == []
+            assert await client.items("file:///a.py", 0, 4) == []
+            about_threads, about_model = client.messages
+            assert "'threads'" in about_threads
+            assert "cannot be loaded" in about_model
+
+    asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def raw() -> Any:
+    with RawClient() as client:
+        client.request("initialize", {"processId": None, "rootUri": None, "capabilities": {}})
+        yield client
+        assert client.request("shutdown", None)["result"] is None
+        client.notify("exit", None)
+        assert client.process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"{this is no json}", -32700),
+        (b"\xff\xfe\x00", -32700),
+        (b"[" * 100_000, -32700),
+        (b"[1, 2]", -32600),
+        (b'"text"', -32600),
+        (b'{"id": 1, "method": "shutdown"}', -32600),
+    ],
+)
+def test_malformed_messages_are_answered_with_an_error(raw: RawClient, body: bytes, code: int) -> None:
+    raw.send_bytes(body)
+    answer = raw.receive()
+    assert answer["id"] is None
+    assert answer["error"]["code"] == code
+    assert "requests" in raw.request("mezzotint/stats", {})["result"]
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "code"),
+    [
+        ("textDocument/inlineCompletion", {"textDocument": {"uri": "file:///a.py"}}, -32602),
+        ("textDocument/inlineCompletion", None, -32602),
+        ("textDocument/noSuchMethod", {}, -32601),
+    ],
+)
+def test_a_wrong_request_is_answered_with_its_id(raw: RawClient, method: str, params: Any, code: int) -> None:
+    answer = raw.request(method, params)
+    assert answer["error"]["code"] == code
+
+
+def test_headers_that_are_none_are_skipped(raw: RawClient) -> None:
+    raw.process.stdin.write(b"hello\r\nContent-Length: x\r\n\r\n")  # type: ignore[union-attr]
+    assert "requests" in raw.request("mezzotint/stats", None)["result"]
+
+
+def test_changes_of_documents_that_are_not_open_are_ignored(raw: RawClient) -> None:
+    document = {"uri": "file:///nowhere.py", "version": 2}
+    raw.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [{"text": "x"}]})
+    raw.notify("textDocument/didClose", {"textDocument": {"uri": "file:///nowhere.py"}})
+    assert "requests" in raw.request("mezzotint/stats", {})["result"]

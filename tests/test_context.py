@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from lsp_server.context import frame, infill_request, is_secret, windows
+from lsp_server.documents import snapshot
+from lsp_server.holes import plan_at
+from lsp_server.options import Options
+
+LINES = "".join(f"line {number}\n" for number in range(1000))
+
+
+@pytest.mark.parametrize(
+    ("uri", "secret"),
+    [
+        ("file:///p/.env", True), ("file:///p/.env.local", True), ("file:///p/%2Eenv", True), ("file:///p/a.pem", True),
+        ("file:///h/.ssh/id_rsa", True), ("file:///h/.aws/credentials", True), ("file:///p/Secrets.yaml", True),
+        ("C:\\p\\server.KEY", True), ("file:///p/app.py", False), ("file:///p/credentials.py", False),
+        ("file:///p/environment.yml", False), ("file:///p/keys.ts", False),
+    ],
+)  # fmt: skip
+def test_secret_files(uri: str, secret: bool) -> None:
+    assert is_secret(uri) == secret
+
+
+def test_a_short_file_is_seen_whole_and_with_lf_line_ends() -> None:
+    assert windows("a\r\nb|c\r\nd", 4, 5, 8000, 4000) == ("a\nb", "c\nd")
+
+
+def test_windows_are_cut_at_line_breaks_and_within_limits() -> None:
+    for cursor in range(3000, 3400, 7):
+        prefix, suffix = windows(LINES, cursor, cursor, 1000, 400)
+        assert LINES[:cursor].endswith(prefix)
+        assert LINES[cursor:].startswith(suffix)
+        assert 700 <= len(prefix) <= 1000
+        assert 250 <= len(suffix) <= 400
+        assert prefix.startswith("line ")
+        assert suffix.endswith("\n")
+
+
+def test_typing_keeps_the_beginning_of_the_prefix_and_the_suffix() -> None:
+    cursor = LINES.index("line 400") + 8
+    starts, suffixes = set(), set()
+    for n_typed in range(50):
+        text = LINES[:cursor] + "x" * n_typed + LINES[cursor:]
+        prefix, suffix = windows(text, cursor + n_typed, cursor + n_typed, 1000, 400)
+        starts.add(prefix[:20])
+        suffixes.add(suffix)
+    assert len(starts) <= 2
+    assert len(suffixes) == 1
+
+
+def test_a_file_of_one_long_line_is_cut_all_the_same() -> None:
+    prefix, suffix = windows("x" * 100_000, 50_000, 50_000, 1000, 400)
+    assert 700 <= len(prefix) <= 1000
+    assert len(suffix) <= 400
+
+
+def test_the_request_and_its_frame() -> None:
+    taken = snapshot("file:///a.py", "import os\nprint(os.pa)\nx = 1\n", "python")
+    plan = plan_at(taken, taken.text.index("a)"))
+    assert plan is not None
+    request = infill_request(taken, plan, Options(deadline_ms=0))
+    assert (request.prefix, request.suffix) == ("import os\nprint(os.p", "\nx = 1\n")
+    assert request.middle == (plan.hole,)
+    assert request.deadline_ms is None
+    assert frame(taken, plan) == ("print(os.p", "a)", "\nx = 1\n")

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lsp_server import syntax
+from lsp_server.documents import Documents, Edit, count_chars, count_units, line_starts, snapshot
+
+WIDTH = {"utf-8": lambda c: len(c.encode()), "utf-16": lambda c: 1 + (ord(c) > 0xFFFF), "utf-32": lambda c: 1}
+CODE = st.text(st.sampled_from(list("ab(): \"'\n\r\t#é😀🜂=0")), max_size=40)
+SNIPPET = st.one_of(CODE, st.sampled_from(["def f(a):\n    ", "\r\n", "x = [\n", '"""', "class A:\r\n  pass\r\n", ""]))
+
+
+def reference_point(text: str, offset: int, encoding: str) -> tuple[tuple[int, int], int]:
+    """An LSP position and the offset it means, written as plainly as possible."""
+    line = start = index = 0
+    while index < offset:
+        if text[index : index + 2] == "\r\n":
+            if index + 1 == offset:
+                offset = index  # nobody can point between CR and LF
+                break
+            index += 2
+        elif text[index] in "\r\n":
+            index += 1
+        else:
+            index += 1
+            continue
+        line, start = line + 1, index
+    return (line, sum(WIDTH[encoding](c) for c in text[start:offset])), offset
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    SNIPPET,
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), SNIPPET), max_size=6),
+    st.sampled_from(sorted(WIDTH)),
+    st.booleans(),
+)
+def test_edits_give_the_same_text_and_tree_as_the_full_text(
+    text: str, edits: list[tuple[float, float, str]], encoding: str, look: bool
+) -> None:
+    documents = Documents(encoding)
+    document = documents.open("file:///a.py", 1, "python", text)
+    for version, (a, b, new) in enumerate(edits, 2):
+        first, last = sorted((round(a * len(text)), round(b * len(text))))
+        (start, first), (end, last) = (reference_point(text, offset, encoding) for offset in (first, last))
+        text = text[:first] + new + text[last:]
+        if look:
+            document.snapshot()
+        documents.change("file:///a.py", version, [Edit(start, end, new)])
+    got = document.snapshot()
+    assert got.text == text
+    assert got.version == len(edits) + 1
+    assert list(got.lines) == line_starts(text)
+    fresh = syntax.parse("python", text.encode())
+    assert got.tree is not None and fresh is not None
+    assert str(got.tree.root_node) == str(fresh.root_node)
+
+
+@settings(deadline=None)
+@given(SNIPPET, st.floats(0, 1), st.sampled_from(sorted(WIDTH)))
+def test_positions_and_offsets_are_inverse(text: str, where: float, encoding: str) -> None:
+    point, offset = reference_point(text, round(where * len(text)), encoding)
+    taken = snapshot("file:///a.txt", text, "text", encoding=encoding)
+    assert taken.offset_at(*point) == offset
+    assert taken.point_at(offset) == point
+
+
+def test_a_position_inside_a_character_is_its_beginning() -> None:
+    assert count_chars("a🜂b", 2, "utf-16") == 1
+    assert count_chars("a🜂b", 3, "utf-16") == 2
+    assert count_chars("aéb", 2, "utf-8") == 1
+    assert count_units("a🜂b", "utf-8") == 6
+
+
+def test_past_the_end_of_a_line_is_its_end_and_past_the_last_line_is_nothing() -> None:
+    taken = snapshot("file:///a.py", "ab\r\ncd", "python")
+    assert taken.offset_at(0, 99) == 2
+    assert taken.offset_at(1, 99) == 6
+    assert taken.offset_at(2, 0) is None
+
+
+def test_older_versions_and_unknown_documents_are_ignored() -> None:
+    documents = Documents()
+    document = documents.open("file:///a.py", 5, "python", "x = 1\n")
+    documents.change("file:///a.py", 4, ["y"])
+    documents.change("file:///other.py", 9, ["y"])
+    documents.close("file:///other.py")
+    assert (document.snapshot().text, document.version) == ("x = 1\n", 5)
+
+
+def test_a_snapshot_is_not_touched_by_later_edits() -> None:
+    documents = Documents()
+    document = documents.open("file:///a.py", 1, "python", "x = 1\n")
+    old = document.snapshot()
+    documents.change("file:///a.py", 2, [Edit((0, 0), (0, 0), "def f():\n    return 3\n")])
+    assert document.snapshot().text.startswith("def")
+    assert old.text == "x = 1\n"
+    assert old.tree is not None
+    assert str(old.tree.root_node).count("assignment") == 1
+
+
+def test_a_text_over_the_limit_is_dropped_until_a_whole_new_one_comes() -> None:
+    documents = Documents(max_bytes=10)
+    document = documents.open("file:///a.py", 1, "python", "x = 1\n")
+    documents.change("file:///a.py", 2, [Edit((0, 0), (0, 0), "é" * 5)])
+    assert document.too_large
+    assert document.snapshot().text == ""
+    documents.change("file:///a.py", 3, [Edit((0, 0), (0, 1), "")])
+    assert document.too_large
+    documents.change("file:///a.py", 4, ["x\n"])
+    assert (document.too_large, document.snapshot().text) == (False, "x\n")
+
+
+def test_lone_surrogates_become_replacement_characters() -> None:
+    assert snapshot("file:///a.py", "a\ud800b\ud83d\ude00", "python").text == "a\ufffdb😀"
+
+
+def test_the_language_comes_from_the_file_name_where_the_editor_says_nothing() -> None:
+    assert syntax.language_of("", "file:///x/a.PY") == "python"
+    assert syntax.language_of("plaintext", "file:///x/a.pyi") == "python"
+    assert syntax.language_of("rust", "file:///x/a.py") == "rust"
+    assert syntax.language_of("", "file:///x/Makefile") == ""

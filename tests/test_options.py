@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from lsp_server.options import Options, camel, from_client
+
+
+def test_nothing_given_means_defaults() -> None:
+    assert from_client(None) == (Options(), [])
+    assert from_client({}) == (Options(), [])
+
+
+def test_every_option_is_read_by_its_camel_case_name() -> None:
+    given = {
+        "drafts": True, "model": "/m", "device": "cuda", "threads": 2, "deadlineMs": 0, "maxTokens": 16,
+        "maxPrefixChars": 300, "maxSuffixChars": 0, "maxFileBytes": 5, "multiline": "never", "encodeAhead": False,
+        "disabledLanguages": ["markdown"], "logLevel": "debug",
+    }  # fmt: skip
+    options, problems = from_client(given)
+    assert problems == []
+    assert set(given) == {camel(field.name) for field in dataclasses.fields(Options)}
+    assert options == Options(True, "/m", "cuda", 2, 0, 16, 300, 0, 5, "never", False, ("markdown",), "debug")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("drafts", 1), ("drafts", "yes"), ("model", 3), ("threads", -1), ("threads", True), ("threads", 1.5),
+        ("deadlineMs", "soon"), ("maxTokens", 0), ("multiline", "sometimes"), ("disabledLanguages", "python"),
+        ("disabledLanguages", [1]), ("logLevel", None), ("noSuchOption", 1), ("multiline", []),
+    ],
+)  # fmt: skip
+def test_a_bad_value_is_reported_and_the_default_is_used(key: str, value: object) -> None:
+    options, problems = from_client({key: value, "maxFileBytes": 77})
+    assert options == Options(max_file_bytes=77)
+    assert len(problems) == 1
+    assert repr(key) in problems[0]
+
+
+def test_options_that_are_no_object_are_reported() -> None:
+    options, problems = from_client([1])
+    assert options == Options()
+    assert "list" in problems[0]

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from diffusion.request import Draft, InfillRequest
+from lsp_server.documents import snapshot
+from lsp_server.drafts import Suggestion
+from lsp_server.holes import plan_at
+from lsp_server.session import Session, TypedThrough
+
+
+class Scripted:
+    """An engine that says what it was told to, in two steps."""
+
+    def __init__(self, text: str) -> None:
+        self.forward_passes = 0
+        self.info: dict[str, object] = {}
+        self.text = text
+
+    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
+        if self.text == "raise":
+            raise RuntimeError("boom")
+        for step in (1, 2):
+            self.forward_passes += 1
+            masked = ((0, len(self.text)),) if step == 1 else ()
+            yield Draft(step, self.text, masked, 0.5, step, done=step == 2)
+
+    def prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> None:
+        pass
+
+
+def complete(code: str, text: str, **options: Any) -> tuple[list[Suggestion] | None, list[dict[str, Any]], list[str]]:
+    """The suggestions at the mark, the drafts and the messages sent."""
+    sent: list[dict[str, Any]] = []
+    told: list[str] = []
+    line = code[: code.index("¦")].count("\n")
+    column = code.index("¦") - code.rfind("\n", 0, code.index("¦")) - 1
+
+    async def run() -> list[Suggestion] | None:
+        session = Session(lambda options: Scripted(text), lambda method, params: sent.append(params), told.append)
+        session.configure(options, "utf-32")
+        session.opened("file:///a.py", 1, "python", code.replace("¦", ""))
+        try:
+            await session.complete("file:///a.py", line, column, "t")
+            return await session.complete("file:///a.py", line, column, "t")
+        finally:
+            session.worker.end()
+
+    return asyncio.run(run()), sent, told
+
+
+def test_every_draft_goes_through_the_cleanup_of_the_final_item() -> None:
+    suggestions, sent, _ = complete("print(¦)\n", "1, 2))", drafts=True)
+    assert suggestions is not None
+    assert [one.text for one in suggestions] == ["1, 2)"]
+    assert {params["text"] for params in sent} == {"1, 2)"}
+    assert [params["done"] for params in sent] == [False, True, True]  # the third answers the same question again
+
+
+def test_what_cleanup_leaves_nothing_of_ends_with_an_empty_draft() -> None:
+    suggestions, sent, _ = complete("x = ¦\n", "   ", drafts=True)
+    assert suggestions == []
+    assert [(params["text"], params["done"]) for params in sent] == [("", True)] * 2
+
+
+def test_drafts_are_sent_only_to_clients_that_ask() -> None:
+    assert complete("x = ¦\n", "1")[1] == []
+
+
+def test_an_engine_error_is_said_once_and_gives_an_empty_list() -> None:
+    suggestions, _, told = complete("x = ¦\n", "raise")
+    assert suggestions == []
+    assert len(told) == 1
+
+
+def test_a_disabled_language_gives_an_empty_list() -> None:
+    assert complete("x = ¦\n", "1", disabledLanguages=["python"])[0] == []
+
+
+def remembered(code: str, text: str) -> Callable[[str], str | None]:
+    """What is left of `text`, suggested at the mark of `code`, at the mark of a later code."""
+    memory = TypedThrough()
+
+    def place(marked: str) -> tuple[Any, Any]:
+        taken = snapshot("file:///a.py", marked.replace("¦", ""), "python")
+        plan = plan_at(taken, marked.index("¦"))
+        assert plan is not None
+        return taken, plan
+
+    memory.remember(*place(code), text)
+    return lambda later: memory.rest(*place(later))
+
+
+def test_typing_what_the_suggestion_says_leaves_its_rest() -> None:
+    rest = remembered("x = ¦\ny = 1\n", "foo(a)")
+    assert rest("x = ¦\ny = 1\n") == "foo(a)"
+    assert rest("x = fo¦\ny = 1\n") == "o(a)"
+    assert rest("x = foo(¦)\ny = 1\n") == "a)"  # the editor has closed the bracket
+    assert rest("x = foo(a)¦\ny = 1\n") is None
+    assert rest("x = fa¦\ny = 1\n") is None
+    assert rest("x =¦\ny = 1\n") is None
+    assert rest("x = fo¦\ny = 2\n") is None
+
+
+def test_typing_through_several_lines() -> None:
+    rest = remembered("def f():\n    ¦\n", "a = 1\n    return a")
+    assert rest("def f():\n    a = 1\n    ¦\n") == "return a"
+    assert rest("def f():\r\n    a =¦\r\n") == " 1\n    return a"

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from diffusion.request import Draft, InfillRequest
+from lsp_server.worker import EngineFailedError, Worker
+
+REQUEST = InfillRequest("a = ", "\n")
+
+
+class Stepwise:
+    """An engine whose every forward pass waits until the test lets it happen."""
+
+    def __init__(self) -> None:
+        self.forward_passes = 0
+        self.info: dict[str, object] = {"model": "stepwise"}
+        self.go = threading.Semaphore(0)
+        self.stepped = threading.Semaphore(0)
+        self.order: list[str] = []
+
+    def step(self) -> None:
+        """Let one pass happen and wait until it has."""
+        self.go.release()
+        assert self.stepped.acquire(timeout=60)
+
+    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
+        self.order.append(request.prefix)
+        if request.prefix == "bad":
+            raise RuntimeError("boom")
+        for step in range(1, 4):
+            if cancelled():
+                return
+            self.go.acquire()
+            self.forward_passes += 1
+            self.stepped.release()
+            yield Draft(step, "xyz"[:step], (), 1.0, step, done=step == 3)
+
+    def prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> None:
+        self.order.append("prepare")
+        while not cancelled():
+            pass
+
+
+def started(engine: Stepwise) -> Worker:
+    worker = Worker(lambda: engine, lambda state, detail: None)
+    worker.start()
+    return worker
+
+
+def test_drafts_come_in_order_and_the_last_is_the_result() -> None:
+    engine, drafts = Stepwise(), []
+    worker = started(engine)
+    job = worker.submit("a", REQUEST, drafts.append)
+    for _ in range(3):
+        engine.step()
+    result = job.future.result(60)
+    assert result is drafts[-1]
+    assert [draft.step for draft in drafts] == [1, 2, 3]
+    assert worker.forward_passes == 3
+    assert worker.end()
+
+
+def test_a_newer_request_of_the_same_document_answers_the_older_at_once() -> None:
+    engine = Stepwise()
+    worker = started(engine)
+    old = worker.submit("a", REQUEST, lambda draft: None)
+    engine.step()
+    new = worker.submit("a", REQUEST, lambda draft: None)
+    assert old.future.result(60) is None
+    engine.go.release(4)  # at most one for the older loop, three for the newer
+    assert new.future.result(60) is not None
+    assert old.passes_at_end is not None and old.passes_at_stop is not None
+    assert old.passes_at_end - old.passes_at_stop <= 1
+    assert worker.counts["superseded"] == 1
+    engine.go.release()
+    assert worker.end()
+
+
+def test_requests_of_other_documents_wait_and_the_newest_goes_first() -> None:
+    engine = Stepwise()
+    worker = started(engine)
+    first = worker.submit("a", InfillRequest("first", ""), lambda draft: None)
+    engine.step()
+    second = worker.submit("b", InfillRequest("second", ""), lambda draft: None)
+    third = worker.submit("c", InfillRequest("third", ""), lambda draft: None)
+    engine.go.release(8)
+    assert all(job.future.result(60) is not None for job in (first, second, third))
+    assert engine.order == ["first", "third", "second"]
+    assert worker.end()
+
+
+def test_cancel_stops_before_the_next_pass() -> None:
+    engine = Stepwise()
+    worker = started(engine)
+    job = worker.submit("a", REQUEST, lambda draft: None)
+    engine.step()
+    worker.cancel(job)
+    worker.cancel(job)
+    engine.go.release()
+    assert worker.end()
+    assert engine.forward_passes <= 2
+    assert worker.counts["cancelled"] == 1
+
+
+def test_encoding_ahead_gives_way_to_a_request() -> None:
+    engine = Stepwise()
+    worker = started(engine)
+    worker.submit("a", REQUEST, None)
+    while "prepare" not in engine.order:
+        pass
+    job = worker.submit("b", REQUEST, lambda draft: None)
+    engine.go.release(3)
+    assert job.future.result(60) is not None
+    assert worker.end()
+
+
+def test_an_error_of_the_engine_fails_one_request_only() -> None:
+    engine = Stepwise()
+    worker = started(engine)
+    with pytest.raises(EngineFailedError, match="RuntimeError"):
+        worker.submit("a", InfillRequest("bad", ""), lambda draft: None).future.result(60)
+    engine.go.release(3)
+    assert worker.submit("a", REQUEST, lambda draft: None).future.result(60) is not None
+    assert worker.end()
+
+
+def test_an_engine_that_cannot_be_loaded_fails_every_request() -> None:
+    states = []
+
+    def load() -> Stepwise:
+        raise ValueError("weights are truncated")
+
+    worker = Worker(load, lambda state, detail: states.append((state, detail)))
+    for _ in range(2):
+        with pytest.raises(EngineFailedError, match="truncated"):
+            worker.submit("a", REQUEST, lambda draft: None).future.result(60)
+    assert states == [("loading", ""), ("failed", "weights are truncated")]
+    assert worker.end()
