@@ -46,16 +46,16 @@ class ModelConfig:
 
 
 def rope_tables(positions: Tensor, d_head: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (B, 1, R, d_head / 2), float32, of integer `positions` (B, R)."""
+    """Cosines and signed sines (B, R, 1, d_head), float32, of integer `positions` (B, R), for `apply_rope`."""
     inv_freq = base ** (-torch.arange(0, d_head, 2, device=positions.device, dtype=torch.float32) / d_head)
-    angles = positions[:, None, :, None].float() * inv_freq
-    return angles.cos(), angles.sin()
+    angles = positions[:, :, None, None].float() * inv_freq
+    sin = angles.sin()
+    return torch.cat((angles.cos(),) * 2, dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the halves of the last dimension of x (B, H, R, D)."""
-    a, b = x.float().chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1).to(x.dtype)
+    """Rotate the halves of the last dimension of float32 x (B, R, H, D): (a, b) -> (a cos - b sin, b cos + a sin)."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 class Block(nn.Module):
@@ -77,10 +77,13 @@ class Block(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, attend: Attend) -> Tensor:
         """X (B, R, d_model) -> the same shape."""
         batch, rows, _ = x.shape
-        heads = self.qkv(self.attn_norm(x)).view(batch, rows, -1, self.d_head).transpose(1, 2)
-        q, k, v = heads.split((self.n_heads, self.n_kv_heads, self.n_kv_heads), dim=1)
-        q, k = apply_rope(self.q_norm(q), cos, sin), apply_rope(self.k_norm(k), cos, sin)
-        y = attend(layer, q.to(v.dtype), k.to(v.dtype), v)
+        heads = self.qkv(self.attn_norm(x)).view(batch, rows, -1, self.d_head)
+        n_rotated = self.n_heads + self.n_kv_heads
+        gains = torch.cat((self.q_norm.weight.expand(self.n_heads, -1), self.k_norm.weight.expand(self.n_kv_heads, -1)))
+        rotated = F.rms_norm(heads[:, :, :n_rotated].float(), (self.d_head,), eps=1e-6) * gains
+        qk = apply_rope(rotated, cos, sin).to(heads.dtype).transpose(1, 2)
+        v = heads[:, :, n_rotated:].transpose(1, 2)
+        y = attend(layer, qk[:, : self.n_heads], qk[:, self.n_heads :], v)
         x = x + self.o(y.transpose(1, 2).reshape(batch, rows, -1))
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
         out: Tensor = x + self.down(F.silu(gate) * up)
@@ -168,23 +171,31 @@ class Transformer(nn.Module):
         return hidden[0]
 
     def denoise(self, canvas_ids: Tensor, cache: ContextCache) -> Tensor:
-        """Hidden rows (B, C, d_model) of canvases `canvas_ids` int64 (B, C) that follow the cached context."""
-        length = len(cache.ids)
+        """Hidden rows (1, C, d_model) of a canvas `canvas_ids` int64 (1, C) that follows the cached context.
+
+        The canvas borrows the cache's slots behind the context for its own keys and values: nothing is copied.
+        """
+        start, stop = len(cache.ids), len(cache.ids) + canvas_ids.shape[1]
+        if stop > cache.capacity:
+            raise ValueError(f"canvas up to row {stop} does not fit the cache of {cache.capacity}")
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            batch = q.shape[0]
-            keys = torch.cat((cache.k[layer, :, :, :length].expand(batch, -1, -1, -1), k), dim=2)
-            values = torch.cat((cache.v[layer, :, :, :length].expand(batch, -1, -1, -1), v), dim=2)
-            return sdpa(q, keys, values, None)
+            cache.k[layer, :, :, start:stop] = k
+            cache.v[layer, :, :, start:stop] = v
+            return sdpa(q, cache.k[layer, :, :, :stop], cache.v[layer, :, :, :stop], None)
 
-        positions = torch.arange(length, length + canvas_ids.shape[1], device=canvas_ids.device)
+        positions = torch.arange(start, stop, device=canvas_ids.device)[None]
         everywhere = torch.ones(1, 1, dtype=torch.bool, device=canvas_ids.device)
-        return self.forward(canvas_ids, positions.expand_as(canvas_ids), everywhere, attend)
+        return self.forward(canvas_ids, positions, everywhere, attend)
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Grouped-query attention: q (B, H, R, D), k and v (B, G, S, D), mask bool broadcastable to (B, H, R, S)."""
-    group = q.shape[1] // k.shape[1]
+    """Grouped-query attention: q (B, H, R, D), k and v (B, G, S, D), mask bool or additive, (.., R, S)."""
+    batch, n_heads, rows, d_head = q.shape
+    group = n_heads // k.shape[1]
+    if mask is None:  # the rows of a group's heads are so many more rows of one head: no copy of keys and values
+        folded = q.reshape(batch, k.shape[1], group * rows, d_head)
+        return F.scaled_dot_product_attention(folded, k, v).reshape(q.shape)
     k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 

@@ -77,7 +77,7 @@ def test_text_between_two_holes_stays(engine: Engine) -> None:
         assert "):\n    return " in draft.text
 
 
-@pytest.mark.parametrize("cut", range(SOURCE.index("def wrap"), SOURCE.index("def wrap") + 120, 7))
+@pytest.mark.parametrize("cut", range(SOURCE.index("def wrap"), SOURCE.index("def wrap") + 120, 17))
 def test_whatever_the_cursor_cuts_text_joins_what_stands_before_it(engine: Engine, cut: int) -> None:
     """Token healing: prefix + text decodes from whole tokens that begin with the partial one."""
     for draft in drafts(engine, request_at(cut)):

@@ -62,7 +62,7 @@ def random_edit(rng: random.Random, prefix: str, suffix: str) -> tuple[str, str]
 def test_cached_context_gives_the_same_tokens_as_no_cache_after_random_edits(engine: Engine) -> None:
     rng = random.Random(0)
     prefix, suffix = SOURCE[:4000], SOURCE[4000:]
-    for _ in range(25):
+    for _ in range(15):
         prefix, suffix = random_edit(rng, prefix, suffix)
         request = InfillRequest(prefix, suffix, (Hole(16),))
         cached = list(engine.infill(request, lambda: False))

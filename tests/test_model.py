@@ -37,13 +37,13 @@ def test_canvas_rows_see_one_another_in_both_directions() -> None:
     assert not torch.allclose(one[0, 0], other[0, 0])
 
 
-def test_denoising_leaves_the_cache_alone() -> None:
+def test_denoising_leaves_the_cached_context_alone() -> None:
     model = small_model()
     cache = ContextCache(model.config, 64, torch.float32)
     model.encode([20, 21, 22], cache)
-    before = cache.k.clone()
+    before = cache.k[..., :3, :].clone()
     model.denoise(torch.tensor([[MASK] * 8]), cache)
-    assert torch.equal(before, cache.k) and cache.ids == [20, 21, 22]
+    assert torch.equal(before, cache.k[..., :3, :]) and cache.ids == [20, 21, 22]
 
 
 def test_a_canvas_in_a_packed_training_sequence_reads_as_it_does_at_inference(engine: Engine) -> None:
