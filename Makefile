@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO := docs/demo.py:16:9
+DEMO := docs/demo.py:11:14
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test lint format eval holdout bench corpus train picture clean

@@ -22,8 +22,8 @@ class Policy:
     falls below `revise_below` is masked again, at most `max_revisions` rows in a run, each once.
     """
 
-    threshold: float = 0.6
-    max_steps: int = 16
+    threshold: float = 0.7
+    max_steps: int = 32
     revise_below: float = 0.02
     max_revisions: int = 4
 
