@@ -1,6 +1,6 @@
 """Prints completions of held-out code as markdown, as they come out: the first holes of a seed, none picked.
 
-    python docs/make_samples.py --n 5 --seed 7 > samples.md
+Usage: python docs/make_samples.py --n 5 --seed 7 > samples.md
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def sample(engine: Engine, case: Case) -> str:
     """One case: the file, the code with the completion, and what the file says."""
     *_, last = engine.infill(case.request(), lambda: False)
     verdict = "right" if last.text.rstrip() == case.answer.rstrip() else f"the file has `{case.answer!r}`"
-    return f"`{case.name}`, {last.forward_passes} forward passes, {verdict}:\n\n```python\n{block(case, last.text)}\n```\n"
+    code = block(case, last.text)
+    return f"`{case.name}`, {last.forward_passes} forward passes, {verdict}:\n\n```python\n{code}\n```\n"
 
 
 def main() -> None:
