@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := docs/demo.py:11:14
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format eval holdout bench corpus train picture clean
+.PHONY: help demo test lint format native sanitize cuda gpu-check parity eval holdout bench corpus train picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -13,12 +13,15 @@ help: ## what can be made
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e .
+NATIVE := CMakeLists.txt $(wildcard cuda_ext/*/*.cpp cuda_ext/*/*.h cuda_ext/*/*.cu cuda_ext/*/*.cuh cuda_ext/include/*/*.h)
+
+# The CUDA library takes minutes to compile: `make native` and a plain `pip install .` build it, where nvcc is.
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt $(NATIVE)
+	$(BIN)/pip install -q -c constraints.txt -C cmake.define.MZ_CUDA=OFF -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev,train]'
+	$(BIN)/pip install -q -c constraints.txt -C cmake.define.MZ_CUDA=OFF -e '.[dev,train]'
 	@touch $@
 
 demo: $(VENV)/.run ## complete a real file in the terminal with the embedded model
@@ -36,8 +39,29 @@ format: $(VENV)/.dev ## rewrite the style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.run ## start-up, memory and latency of the server
+native: ## build the native libraries into the source tree, where Python finds them
+	cmake -S . -B build/native -DCMAKE_BUILD_TYPE=Release
+	cmake --build build/native --parallel
+	cmake --install build/native --prefix .
+
+sanitize: ## run the native library's stress test under the address, undefined behaviour and thread sanitizers
+	for kind in address,undefined thread; do folder=build/sanitize-$${kind%,*}; \
+	  cmake -S . -B $$folder -DCMAKE_BUILD_TYPE=RelWithDebInfo -DMZ_TESTS=ON -DMZ_CUDA=OFF -DMZ_SANITIZE=$$kind && \
+	  cmake --build $$folder --parallel && ctest --test-dir $$folder --output-on-failure || exit 1; done
+
+cuda: $(VENV)/.dev ## compile the CUDA library for every architecture, fail on spills
+	MEZZOTINT_CUDA_ALL=1 $(BIN)/python -m pytest tests/test_cuda_build.py
+
+gpu-check: ## on a machine with a GPU: build, check, measure, report
+	$(PYTHON) -m cuda_ext.gpu_check $(or $(OUT),build/gpu_check)
+
+bench: $(VENV)/.run ## start-up, memory and latency of the server; what the loop costs on every backend
 	$(BIN)/mezzotint bench lsp
+	$(BIN)/mezzotint bench loop
+
+parity: holdout ## the native loop against its definition in plain torch, on held-out holes
+	$(BIN)/python -m diffusion.evaluate.parity --precision int8
+	$(BIN)/python -m diffusion.evaluate.parity --precision bf16
 
 holdout: $(VENV)/.run ## the packages that evaluation uses and training never sees
 	$(BIN)/pip install -q --no-deps --no-compile --target .corpus/holdout -r diffusion/evaluate/holdout.txt

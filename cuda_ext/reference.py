@@ -1,31 +1,18 @@
 """The operators of one denoising step in plain torch: these define what is right for every native twin.
 
-Rule: functions of tensors, no state, no tokenizer. C is the number of canvas rows, V the vocabulary.
+Rule: functions of tensors, no state, no tokenizer. C is the number of canvas rows, V the vocabulary. The native twins
+are in include/mezzotint/core.h.
 
-    stats = row_stats(logits, ends); ids = choose(stats, ids, masked, holes, ...)
+    stats = row_stats(logits, ids, ends); ids = choose(stats, ids, masked, holes, ...)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Policy:
-    """When a row is revealed, and when it is doubted again.
-
-    `threshold`: a row is revealed when its best token is at least that probable. `max_steps` bounds the denoising
-    steps: more rows are revealed per step where they would not do otherwise. A revealed row whose own probability
-    falls below `revise_below` is masked again, at most `max_revisions` rows in a run, each once.
-    """
-
-    threshold: float = 0.7
-    max_steps: int = 32
-    revise_below: float = 0.02
-    max_revisions: int = 4
 
 
 @dataclass(frozen=True)
@@ -46,15 +33,16 @@ def row_stats(logits: Tensor, ids: Tensor, ends: Tensor) -> RowStats:
     """Statistics of float32 `logits` (C, V) for rows that hold `ids` (C,).
 
     `ends` (C, V) or (1, V), bool: tokens that end the row's hole; they count as one outcome, never as text. A
-    forbidden token has a logit of -inf. Ties go to the lowest token id.
+    forbidden token has a logit of -inf. Ties go to the lowest token id; 0 where no text is possible.
     """
-    log_p = torch.log_softmax(logits, dim=-1)
+    log_p = torch.log_softmax(logits, dim=-1).nan_to_num(nan=-torch.inf)
     p = log_p.exp()
-    text = p.masked_fill(ends, -1.0)
-    probability, best = text.max(dim=-1)
+    text, best = logits.masked_fill(ends, -torch.inf).max(dim=-1)
+    possible = text > -torch.inf
+    probability = p.gather(1, best[:, None])[:, 0]
     entropy = -(p * log_p.clamp_min(-1e4)).sum(dim=-1)
     own = p.gather(1, ids[:, None])[:, 0]
-    return RowStats(best, probability.clamp_min(0.0), (p * ends).sum(dim=-1), entropy, own)
+    return RowStats(best * possible, probability * possible, (p * ends).sum(dim=-1), entropy, own)
 
 
 def first_ends(stats: RowStats, ids: Tensor, masked: Tensor, start: int, stop: int, end_id: int) -> int:
@@ -90,9 +78,9 @@ def choose(
 ) -> Tensor:
     """New ids (C,): the rows that this step reveals hold their token, all others what they held.
 
-    Text in front of a hole's end is revealed from `threshold` on, and always as many of the best rows as must be for
-    the rest to fit into `steps_left` steps, this one included. Ends are revealed from the right, from `threshold` on;
-    a hole with no masked row in front of its end is settled whole.
+    Text in front of a hole's end is revealed from `threshold` on, and always as many of the best rows (of equals the
+    first) as must be for the rest to fit into `steps_left` steps, this one included. Ends are revealed from the right,
+    from `threshold` on; a hole with no masked row in front of its end is settled whole.
     """
     written = ids.clone()
     still_open = open_rows(stats, ids, masked, holes, end_id)
@@ -107,7 +95,8 @@ def choose(
     k_min = -(-n_open // steps_left)
     reveal = still_open & (stats.probability >= threshold)
     if int(reveal.sum()) < k_min:
-        reveal[stats.probability.masked_fill(~still_open, -1.0).topk(k_min).indices] = True
+        order = stats.probability.masked_fill(~still_open, -1.0).sort(descending=True, stable=True).indices
+        reveal[order[:k_min]] = True
     return torch.where(reveal, stats.best, written)
 
 
@@ -117,5 +106,28 @@ def revise(stats: RowStats, revealed: Tensor, revise_below: float, at_most: int)
     if int(doubted.sum()) <= at_most:
         return doubted
     kept = torch.zeros_like(doubted)
-    kept[stats.own.masked_fill(~doubted, 2.0).topk(at_most, largest=False).indices] = True
+    kept[stats.own.masked_fill(~doubted, 2.0).sort(stable=True).indices[:at_most]] = True
     return kept & doubted
+
+
+def philox(seed: int, step: int, rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """First word (uint64 holding 32 bits) of Philox 4x32-10 (Salmon et al., SC 2011) for every (row, token).
+
+    The counter is (token, row, step, 0), the key the 64-bit `seed`; `rows` and `tokens` broadcast.
+    """
+    low, word = np.uint64(0xFFFFFFFF), np.uint64(32)
+    c0, c1 = np.broadcast_arrays(tokens.astype(np.uint64), rows.astype(np.uint64))
+    c2, c3 = np.full_like(c0, step), np.zeros_like(c0)
+    k0, k1 = seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF
+    for _ in range(10):
+        p0, p1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+        c0, c1, c2, c3 = (p1 >> word) ^ c1 ^ np.uint64(k0), p1 & low, (p0 >> word) ^ c3 ^ np.uint64(k1), p0 & low
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return c0
+
+
+def gumbel(seed: int, step: int, n_rows: int, vocab_size: int) -> Tensor:
+    """Standard Gumbel noise, float32 (n_rows, vocab_size): logits over a temperature plus this, argmax, is a sample."""
+    bits = philox(seed, step, np.arange(n_rows)[:, None], np.arange(vocab_size)[None])
+    uniform = torch.from_numpy(((bits >> np.uint64(8)).astype(np.float32) + 0.5) / 16777216)
+    return -(-uniform.log()).log()

@@ -1,4 +1,4 @@
-"""The honest baseline: the same weights, the same context, decoded token by token.
+"""The honest baseline in torch: the same weights, the same context, decoded token by token.
 
 Rule: greedy, one forward pass per token, exact KV cache, the same constraints as the canvas; single hole only.
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 
 from cuda_ext.reference import row_stats
+from cuda_ext.rules import expand
 from diffusion.canvas import Canvas
-from diffusion.denoise import Rules
 from diffusion.model import ContextCache, Transformer
 from diffusion.request import Draft
 from diffusion.tokenizer import END
@@ -25,7 +26,7 @@ def autoregress(
     """A draft per token, the last one `done`; the cache holds the same context afterwards."""
     if len(canvas.holes) != 1:
         raise ValueError("autoregressive decoding fills one hole")
-    rules, context = Rules(canvas), list(cache.ids)
+    context = list(cache.ids)
     newest, last = context[-1:], len(context) - 1
     kept = cache.k[:, :, :, last].clone(), cache.v[:, :, :, last].clone()
     cache.keep(last)
@@ -33,18 +34,18 @@ def autoregress(
     try:
         while not cancelled():
             with torch.no_grad():
-                logits = model.logits(model.encode(newest, cache)[-1]).cpu()
+                logits = model.logits(model.encode(newest, cache)[-1:]).cpu()
             passes += 1
-            forbidden, ends = rules.masks(canvas)
-            logits = logits.masked_fill(forbidden[row], -torch.inf)[None]
-            stats = row_stats(logits, canvas.ids[row : row + 1], ends[row : row + 1])
+            forbidden, ends = (torch.from_numpy(mask) for mask in expand(canvas.rules()[row : row + 1], canvas.flags))
+            logits = logits.masked_fill(forbidden, -torch.inf)
+            stats = row_stats(logits, torch.from_numpy(canvas.ids[row : row + 1]), ends)
             ended = bool(stats.end[0] >= stats.probability[0])
-            ids = canvas.ids.clone()
-            ids[row] = END if ended else stats.best[0]
-            canvas.write(ids, stats.probability.expand(len(ids)))
+            ids = canvas.ids.copy()
+            ids[row] = END if ended else int(stats.best[0])
+            canvas.write(ids, np.full(len(ids), float(stats.probability[0]), dtype=np.float32))
             row += 1
             done = ended or row == len(canvas.ids)
-            rest = torch.where(canvas.masked, END, canvas.ids)
+            rest = np.where(canvas.masked, END, canvas.ids)
             if done:
                 canvas.write(rest, canvas.probability)
             reason = ("complete" if ended else "length") if done else ""

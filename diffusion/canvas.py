@@ -1,6 +1,7 @@
 """The canvas: rows that are fixed, masked or revealed, and what they read as text.
 
-Rule: the only mutable thing in a denoising run; it knows tokens and bytes, not the model. C is the number of rows.
+Rule: the only mutable thing in a denoising run; it knows tokens and bytes, not the model. Numpy only: the torch
+loop and the native loop share it. C is the number of rows.
 
     canvas = Canvas.blank(tokenizer, (Hole(16),), left=NO_EDGE, right=NO_EDGE); canvas.draft(step=0, ...)
 """
@@ -10,11 +11,11 @@ from __future__ import annotations
 import codecs
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from cuda_ext.rules import LEFT, RIGHT, Rule, row_rules
 from diffusion.healing import Edge
 from diffusion.request import Draft, Hole
 from diffusion.tokenizer import END, MASK, Tokenizer
@@ -30,9 +31,9 @@ class Canvas:
     """
 
     tokenizer: Tokenizer
-    ids: Tensor
-    fixed: Tensor
-    probability: Tensor
+    ids: np.ndarray
+    fixed: np.ndarray
+    probability: np.ndarray
     holes: list[tuple[int, int]]
     multiline: list[bool]
     left: Edge
@@ -45,48 +46,72 @@ class Canvas:
         fixed: list[bool] = []
         holes: list[tuple[int, int]] = []
         for part in middle:
-            rows = [MASK] * part.max_tokens if isinstance(part, Hole) else tokenizer.encode(part)
+            tokens = [MASK] * part.max_tokens if isinstance(part, Hole) else tokenizer.encode(part)
             if isinstance(part, Hole):
-                holes.append((len(ids), len(ids) + len(rows)))
-            ids += rows
-            fixed += [not isinstance(part, Hole)] * len(rows)
+                holes.append((len(ids), len(ids) + len(tokens)))
+            ids += tokens
+            fixed += [not isinstance(part, Hole)] * len(tokens)
         multiline = [part.multiline for part in middle if isinstance(part, Hole)]
-        probability = torch.ones(len(ids))
         left = left if isinstance(middle[0], Hole) else Edge(left.text, None)
         right = right if isinstance(middle[-1], Hole) else Edge(right.text, None)
-        return cls(tokenizer, torch.tensor(ids), torch.tensor(fixed), probability, holes, multiline, left, right)
+        rows, certain = np.array(ids, dtype=np.int64), np.ones(len(ids), dtype=np.float32)
+        return cls(tokenizer, rows, np.array(fixed), certain, holes, multiline, left, right)
+
+    @cached_property
+    def flags(self) -> np.ndarray:
+        """Uint8 (vocab_size,): what every token is in this run, the partial tokens at the edges included."""
+        flags: np.ndarray = self.tokenizer.flags.copy()
+        for edge, flag in ((self.left, LEFT), (self.right, RIGHT)):
+            if edge.allowed is not None:
+                flags[edge.allowed] |= flag
+        return flags
+
+    def rules(self) -> list[Rule]:
+        """Which tokens each row may hold now."""
+        has_left, has_right = self.left.allowed is not None, self.right.allowed is not None
+        return row_rules(self.ids, self.masked, self.flags, self.holes, self.multiline, has_left, has_right)
+
+    def end_to_take_back(self) -> int | None:
+        """The row of an end that was written behind text which lacks the partial token right of the cursor."""
+        start, stop = self.holes[-1]
+        ended = next((row for row in range(start, stop) if self.ids[row] == END), stop)
+        if self.right.allowed is None or ended in (start, stop) or self.ids[ended - 1] == MASK:
+            return None
+        return None if self.right.allowed[self.ids[ended - 1]] else ended
 
     @property
-    def masked(self) -> Tensor:
+    def masked(self) -> np.ndarray:
         """Bool (C,): rows not decided yet."""
-        return (self.ids == MASK) & ~self.fixed
+        masked: np.ndarray = (self.ids == MASK) & ~self.fixed
+        return masked
 
     @property
-    def revealed(self) -> Tensor:
+    def revealed(self) -> np.ndarray:
         """Bool (C,): rows that hold text the model chose."""
-        return ~self.masked & ~self.fixed & (self.ids != END)
+        revealed: np.ndarray = ~self.masked & ~self.fixed & (self.ids != END)
+        return revealed
 
     @property
     def n_active(self) -> int:
         """Rows that still matter: those behind the first end of a trailing run of ends leave the canvas."""
-        text = torch.nonzero(self.ids != END)
+        text = np.flatnonzero(self.ids != END)
         return min(len(self.ids), int(text[-1]) + 2) if len(text) else 1
 
-    def write(self, ids: Tensor, probability: Tensor) -> None:
+    def write(self, ids: np.ndarray, probability: np.ndarray) -> None:
         """Take over new `ids` (C,), with the model's `probability` (C,) for the rows that changed."""
         changed = (ids != self.ids) & ~self.fixed
-        self.ids = torch.where(self.fixed, self.ids, ids)
-        self.probability = torch.where(changed, probability, self.probability)
+        self.ids = np.where(self.fixed, self.ids, ids)
+        self.probability = np.where(changed, probability, self.probability)
 
-    def remask(self, rows: Tensor) -> None:
+    def remask(self, rows: np.ndarray) -> None:
         """Mask `rows` (C,) again."""
-        self.ids = torch.where(rows & ~self.fixed, MASK, self.ids)
+        self.ids = np.where(rows & ~self.fixed, MASK, self.ids)
 
-    def length_unknown(self, guess: Tensor) -> bool:
+    def length_unknown(self, guess: np.ndarray) -> bool:
         """Whether some hole has no end on the canvas."""
-        return any(not bool((guess[start:stop] == END).any()) for start, stop in self.holes)
+        return any(END not in guess[start:stop] for start, stop in self.holes)
 
-    def draft(self, guess: Tensor, step: int, forward_passes: int, reason: str = "") -> Draft:
+    def draft(self, guess: np.ndarray, step: int, forward_passes: int, reason: str = "") -> Draft:
         """What the canvas reads as, with `guess` (C,) standing in for the masked rows."""
         read = self._read(guess)
         text, spans = decode_spans(self.tokenizer, [token for token, _ in read])
@@ -96,14 +121,14 @@ class Canvas:
         stop = max(skip, stop)
         spans_left = merge_spans([(max(a, skip) - skip, min(b, stop) - skip) for a, b in masked])
         sure = self.probability[self.revealed]
-        confidence = math.exp(float(sure.clamp_min(1e-9).log().mean())) if len(sure) else 0.0
+        confidence = math.exp(float(np.log(np.maximum(sure, 1e-9)).mean())) if len(sure) else 0.0
         if reason == "complete" and self.length_unknown(guess):
             reason = "length"
         return Draft(step, text[skip:stop], spans_left, confidence, forward_passes, bool(reason), reason)
 
-    def _read(self, guess: Tensor) -> list[tuple[int, bool]]:
+    def _read(self, guess: np.ndarray) -> list[tuple[int, bool]]:
         """(token, undecided) of every row that shows: holes up to their first end, fixed text whole."""
-        ids, masked = torch.where(self.masked, guess, self.ids).tolist(), self.masked.tolist()
+        ids, masked = np.where(self.masked, guess, self.ids).tolist(), self.masked.tolist()
         hidden = np.zeros(len(ids), dtype=bool)
         for start, stop in self.holes:
             ended = next((row for row in range(start, stop) if ids[row] == END), stop)

@@ -1,4 +1,4 @@
-"""Reads and writes a model folder: config.json, tokenizer.json, model.safetensors.
+"""Reads and writes a model folder as torch sees it: config.json, tokenizer.json, model.safetensors.
 
 Rule: safetensors only, never pickle; whatever is wrong with a folder becomes one ValueError that names the file.
 
@@ -7,19 +7,17 @@ Rule: safetensors only, never pickle; whatever is wrong with a folder becomes on
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from diffusion.model import ModelConfig, Transformer
+from diffusion.config import load_config
+from diffusion.model import Transformer
 from diffusion.tokenizer import Tokenizer
-
-EMBEDDED = Path(__file__).parent / "weights"
 
 
 def save_model(path: Path, model: Transformer, tokenizer_json: bytes, dtype: torch.dtype = torch.bfloat16) -> None:
@@ -29,18 +27,6 @@ def save_model(path: Path, model: Transformer, tokenizer_json: bytes, dtype: tor
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
     (path / "config.json").write_text(json.dumps(asdict(model.config), indent=1) + "\n", encoding="utf-8")
     (path / "tokenizer.json").write_bytes(tokenizer_json)
-
-
-def load_config(path: Path) -> ModelConfig:
-    """Read config.json; ValueError if it is missing, not JSON, or has fields we do not know."""
-    try:
-        values = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no readable config.json in {path}: {error}") from error
-    known = {field.name for field in fields(ModelConfig)}
-    if not isinstance(values, dict) or not known >= values.keys():
-        raise ValueError(f"{path / 'config.json'} is not a Mezzotint model configuration")
-    return ModelConfig(**values)
 
 
 def load_model(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Transformer, Tokenizer]:
@@ -60,8 +46,3 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Transfor
     except RuntimeError as error:
         raise ValueError(f"{path / 'model.safetensors'} does not fit its config.json: {error}") from error
     return model.requires_grad_(False).eval(), tokenizer
-
-
-def weights_hash(path: Path) -> str:
-    """First 12 hex digits of the SHA-256 of the weights file."""
-    return hashlib.sha256((path / "model.safetensors").read_bytes()).hexdigest()[:12]

@@ -1,126 +1,162 @@
 """Model, tokenizer and context caches behind one call: `Engine.infill(request, cancelled) -> drafts`.
 
-Rule: for one thread at a time; knows no LSP. Context keys and values are exact: a request re-encodes from the first
-token that differs from what is cached, nothing more.
+Rule: for one thread at a time; knows no LSP, and no torch unless the torch backend is chosen. Context keys and values
+are exact: a request re-encodes from the first token that differs from what is cached, nothing more.
 
     engine = Engine.load(); drafts = list(engine.infill(InfillRequest("def f(", "): pass"), lambda: False))
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Protocol
 
-import torch
-
-from cuda_ext.reference import Policy
-from diffusion.autoregress import autoregress
+from cuda_ext.rules import Policy
 from diffusion.canvas import Canvas
-from diffusion.checkpoint import EMBEDDED, load_model, weights_hash
-from diffusion.denoise import denoise
+from diffusion.config import EMBEDDED, ModelConfig, weights_hash
 from diffusion.layout import Context, lay_out
-from diffusion.model import ContextCache, Transformer
 from diffusion.request import Draft, InfillRequest
 from diffusion.tokenizer import Tokenizer
 
+logger = logging.getLogger(__name__)
+
 N_CACHES = 4  # contexts kept, so that changing between a few files costs nothing
 ENCODE_ROWS = 128  # context tokens between two looks at `cancelled`
+CANVAS_ROWS = 128  # cache slots behind the context, for the canvas or for decoding token by token
+BACKENDS = ("auto", "native", "torch")
+
+
+class Cache(Protocol):
+    """Keys and values of a context, and the ids they belong to."""
+
+    ids: list[int]
+
+    def keep(self, n_tokens: int) -> None: ...  # noqa: D102
+
+
+class Backend(Protocol):
+    """What runs the model: `TorchBackend` or `NativeBackend`, each with caches of its own kind."""
+
+    @property
+    def config(self) -> ModelConfig: ...  # noqa: D102
+
+    @property
+    def info(self) -> dict[str, object]: ...  # noqa: D102
+
+    def new_cache(self, capacity: int) -> Any: ...  # noqa: D102
+
+    def encode(self, ids: list[int], cache: Any) -> None: ...  # noqa: D102
+
+    def denoise(  # noqa: D102
+        self, cache: Any, canvas: Canvas, policy: Policy, request: InfillRequest, cancelled: Callable[[], bool]
+    ) -> Iterator[Draft]: ...
+
+    def autoregress(self, cache: Any, canvas: Canvas, cancelled: Callable[[], bool]) -> Iterator[Draft]: ...  # noqa: D102
 
 
 class Engine:
     """A loaded model, ready to infill."""
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, policy: Policy, info: dict[str, object]) -> None:
-        self.model, self.tokenizer, self.policy, self.info = model, tokenizer, policy, info
+    def __init__(self, backend: Backend, tokenizer: Tokenizer, policy: Policy, info: dict[str, object]) -> None:
+        self.backend, self.tokenizer, self.policy, self.info = backend, tokenizer, policy, info
         self.forward_passes = 0
         self.encoded_tokens = 0
-        self._caches: list[ContextCache] = []
+        self._caches: list[Cache] = []
 
     @classmethod
-    def load(cls, path: Path | None = None, *, device: str = "cpu", threads: int | None = None) -> Engine:
-        """Load the model folder `path` (default: the embedded model); ValueError says what is wrong with it."""
-        if threads:
-            torch.set_num_threads(threads)
-        if device != "cpu" and not torch.cuda.is_available():
-            raise ValueError(f"device {device!r} asked for, but this torch finds no CUDA device")
+    def load(
+        cls, path: Path | None = None, *, device: str = "cpu", threads: int | None = None, backend: str = "auto"
+    ) -> Engine:
+        """Load the model folder `path` (default: the embedded model); ValueError says what is wrong with it.
+
+        `backend`: "native", "torch", or "auto" for native where it was built.
+        """
         folder = path or EMBEDDED
-        dtype = inference_dtype(device)
-        model, tokenizer = load_model(folder, dtype)
-        info: dict[str, object] = {
+        chosen = load_backend(folder, device, threads, backend)
+        tokenizer = Tokenizer.load(folder / "tokenizer.json")
+        if tokenizer.vocab_size != chosen.config.vocab_size:
+            raise ValueError(f"{folder}: tokenizer has {tokenizer.vocab_size} tokens, not {chosen.config.vocab_size}")
+        info = {
             "model": "embedded" if path is None else str(path),
             "weights": weights_hash(folder),
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "max_context": model.config.max_context,
-            "device": device,
-            "dtype": str(dtype).removeprefix("torch."),
+            "max_context": chosen.config.max_context,
             "cache": "exact",
+            **chosen.info,
         }
-        return cls(model.to(device), tokenizer, Policy(), info)
+        return cls(chosen, tokenizer, Policy(), info)
 
     def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
         """Drafts, coarse to fine; one forward pass between two; ends without a done draft when cancelled."""
         prepared = self._prepare(request, cancelled)
         if prepared is None:
             return
-        context, cache = prepared
-        canvas = Canvas.blank(self.tokenizer, request.middle, context.left, context.right)
-        drafts = denoise(
-            self.model, cache, canvas, self.policy, cancelled, request.deadline_ms, request.temperature, request.seed
-        )
-        for draft in drafts:
-            self.forward_passes += 1
-            yield draft
+        canvas, cache = prepared
+        yield from self._counted(self.backend.denoise(cache, canvas, self.policy, request, cancelled))
 
     def autoregress(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
         """The same request decoded token by token."""
         prepared = self._prepare(request, cancelled)
         if prepared is None:
             return
-        context, cache = prepared
-        canvas = Canvas.blank(self.tokenizer, request.middle, context.left, context.right)
-        for draft in autoregress(self.model, cache, canvas, cancelled):
-            self.forward_passes += 1
-            yield draft
+        canvas, cache = prepared
+        yield from self._counted(self.backend.autoregress(cache, canvas, cancelled))
 
     def prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> None:
         """Encode the context of `request` ahead of time."""
         self._prepare(request, cancelled)
 
-    def _prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> tuple[Context, ContextCache] | None:
+    def _counted(self, drafts: Iterator[Draft]) -> Iterator[Draft]:
+        """Pass drafts on and count their forward passes."""
+        passes = 0
+        for draft in drafts:
+            self.forward_passes += draft.forward_passes - passes
+            passes = draft.forward_passes
+            yield draft
+
+    def _prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> tuple[Canvas, Cache] | None:
         """Lay the context out and encode what is not cached; None when cancelled meanwhile."""
-        max_context = self.model.config.max_context
+        max_context = self.backend.config.max_context
         context = lay_out(self.tokenizer, request.prefix, request.suffix, request.other_files, max_context)
-        cache = self._cache_for(context.ids)
+        cache = self._cache_for(context)
         kept = common_prefix(cache.ids, context.ids)
         cache.keep(kept)
         while kept < len(context.ids):
             if cancelled():
                 return None
             piece = list(context.ids[kept : kept + ENCODE_ROWS])
-            with torch.no_grad():
-                self.model.encode(piece, cache)
+            self.backend.encode(piece, cache)
             self.encoded_tokens += len(piece)
             kept += len(piece)
-        return context, cache
+        return Canvas.blank(self.tokenizer, request.middle, context.left, context.right), cache
 
-    def _cache_for(self, ids: tuple[int, ...]) -> ContextCache:
-        """The cache that shares most with `ids`; the one unused longest if none shares much."""
+    def _cache_for(self, context: Context) -> Cache:
+        """The cache that shares most with the context; the one unused longest if none shares much."""
+        ids = context.ids
         best = max(self._caches, key=lambda cache: common_prefix(cache.ids, ids), default=None)
         if best is None or (common_prefix(best.ids, ids) < len(ids) // 4 and len(self._caches) < N_CACHES):
-            embed = self.model.embed.weight
-            capacity = self.model.config.max_context + 128  # autoregressive decoding writes behind the context
-            best = ContextCache(self.model.config, capacity, embed.dtype, str(embed.device))
+            best = self.backend.new_cache(self.backend.config.max_context + CANVAS_ROWS)
         elif common_prefix(best.ids, ids) < len(ids) // 4:
             best = self._caches[0]
         self._caches = [cache for cache in self._caches if cache is not best] + [best]
         return best
 
 
-def inference_dtype(device: str) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it, else float32."""
-    if device != "cpu":
-        return torch.bfloat16
-    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+def load_backend(folder: Path, device: str, threads: int | None, backend: str) -> Backend:
+    """The backend asked for; torch, imported only here, where native code was not built."""
+    if backend not in BACKENDS:
+        raise ValueError(f"backend {backend!r} is none of {', '.join(BACKENDS)}")
+    if backend != "torch":
+        from diffusion.native_backend import NativeBackend, why_not
+
+        missing = why_not(device)
+        if backend == "native" or not missing:
+            return NativeBackend.load(folder, device, threads)
+        logger.info("native library: %s; torch runs the model", missing)
+    from diffusion.torch_backend import TorchBackend
+
+    return TorchBackend.load(folder, device, threads)
 
 
 def common_prefix(a: list[int], b: tuple[int, ...]) -> int:

@@ -16,33 +16,15 @@ SwiGLU (2002.05202), block diffusion over a cached context (2503.09573).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffusion.config import ModelConfig
+
 # (layer, q (B, H, R, D), k (B, G, R, D), v (B, G, R, D)) -> (B, H, R, D); H query heads share G key heads.
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Shape of the model; saved as config.json beside the weights."""
-
-    vocab_size: int = 8192
-    d_model: int = 256
-    n_layers: int = 6
-    n_heads: int = 4
-    n_kv_heads: int = 2
-    d_ff: int = 704
-    rope_base: float = 10_000.0
-    max_context: int = 512
-
-    @property
-    def d_head(self) -> int:
-        """Width of one attention head."""
-        return self.d_model // self.n_heads
 
 
 def rope_tables(positions: Tensor, d_head: int, base: float) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
+from cuda_ext import rules
+
 # Order is the token id. `<file>` stands before the first token of a file, `<eof>` behind its last.
 SPECIAL_TOKENS = (
     "<mask>", "<end>", "<other>", "<far_suffix>", "<far_prefix>", "<near_suffix>", "<near_prefix>", "<file>", "<eof>",
@@ -72,9 +74,12 @@ class Tokenizer:
         return [b"" if i < N_SPECIAL else bytes(to_byte[c] for c in token) for i, token in enumerate(tokens)]
 
     @cached_property
-    def line_breaks(self) -> np.ndarray:
-        """Bool (vocab_size,): the tokens that hold a line break."""
-        return np.fromiter((b"\n" in token for token in self.token_bytes), bool, self.vocab_size)
+    def flags(self) -> np.ndarray:
+        """Uint8 (vocab_size,): what every token is to the denoising loop (`cuda_ext.rules`)."""
+        flags = np.fromiter((rules.BREAK if b"\n" in t else 0 for t in self.token_bytes), np.uint8, self.vocab_size)
+        flags[:N_SPECIAL] = rules.SPECIAL
+        flags[END] = rules.END
+        return flags
 
     def starting_with(self, start: bytes) -> np.ndarray:
         """Bool (vocab_size,): the tokens whose bytes begin with `start`."""

@@ -115,15 +115,11 @@ def cleaned(draft: Draft, around: Frame) -> tuple[str, list[Span]]:
 
 
 def run(load: Callable[[], Engine], request: InfillRequest, around: Frame) -> Iterator[Shown]:
-    """Every draft; `ms` counts the engine's time only, neither loading nor drawing."""
-    drafts = load().infill(request, lambda: False)
-    ms = 0.0
-    while True:
-        began = time.perf_counter()
-        draft = next(drafts, None)
-        ms += (time.perf_counter() - began) * 1000
-        if draft is None:
-            return
+    """Every draft, `ms` after the start; loading is not counted."""
+    engine = load()
+    began = time.perf_counter()
+    for draft in engine.infill(request, lambda: False):
+        ms = (time.perf_counter() - began) * 1000
         text, masked = cleaned(draft, around)
         yield Shown(draft.step, text, masked, draft.forward_passes, ms)
 
@@ -170,6 +166,8 @@ def complete(args: argparse.Namespace, document: Snapshot, offset: int) -> int:
         print("mezzotint complete: nothing to offer here (no code yet, or inside a string or comment)", file=sys.stderr)
     else:
         stages = run(load, infill_request(document, plan, OPTIONS), frame(document, plan))
+        if args.delay_ms:
+            stages = iter(list(stages))  # the loop would wait for the drawing, or run ahead of it: neither is its time
         drafts = list(draw(stages, around_hole(document, plan), args.delay_ms) if interactive else stages)
     if args.json:
         print(as_json(drafts, dict(load().info)))

@@ -70,7 +70,10 @@ def cpu_flags() -> set[str]:
 
 def find_native() -> Iterator[Finding]:
     """The compiled denoising loop."""
-    yield Finding("native library", None, "not built, torch path")
+    from diffusion.native_backend import libraries
+
+    for found in libraries():
+        yield Finding("native library", None, found)
 
 
 def find_model() -> Iterator[Finding]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
 
-from cuda_ext.reference import Policy
-from diffusion.checkpoint import EMBEDDED, load_model
+from cuda_ext import native
+from cuda_ext.rules import Policy
+from diffusion.checkpoint import load_model
+from diffusion.config import EMBEDDED
 from diffusion.engine import Engine
 from diffusion.tokenizer import Tokenizer
+from diffusion.torch_backend import TorchBackend
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +26,17 @@ def engine() -> Engine:
     """A fresh engine (empty caches) around the embedded weights."""
     torch.set_num_threads(2)
     model, loaded = load_model(EMBEDDED, torch.float32)
-    return Engine(model, loaded, Policy(), {})
+    return Engine(TorchBackend(model), loaded, Policy(), {})
+
+
+@pytest.fixture(params=["torch", "native"])
+def any_engine(request: pytest.FixtureRequest) -> Engine:
+    """A fresh engine around the embedded weights, on each backend that runs here."""
+    if request.param == "torch":
+        return cast(Engine, request.getfixturevalue("engine"))
+    if native.why_not("cpu"):
+        pytest.skip(f"native backend: {native.why_not('cpu')}")
+    return Engine.load(backend="native")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

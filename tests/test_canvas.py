@@ -1,7 +1,7 @@
 """diffusion/canvas.py."""
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,24 +20,24 @@ def test_a_blank_canvas_masks_holes_and_fixes_the_text_between(tokenizer: Tokeni
 
 def test_fixed_rows_cannot_be_written_or_masked(tokenizer: Tokenizer) -> None:
     canvas = Canvas.blank(tokenizer, (Hole(2), "x"), NO_EDGE, NO_EDGE)
-    before = canvas.ids[2:].clone()
-    canvas.write(torch.full_like(canvas.ids, 50), torch.ones(len(canvas.ids)))
-    canvas.remask(torch.ones_like(canvas.fixed))
-    assert torch.equal(canvas.ids[2:], before) and canvas.ids[:2].tolist() == [MASK, MASK]
+    before = canvas.ids[2:].copy()
+    canvas.write(np.full_like(canvas.ids, 50), np.ones(len(canvas.ids)))
+    canvas.remask(np.ones_like(canvas.fixed))
+    assert np.array_equal(canvas.ids[2:], before) and canvas.ids[:2].tolist() == [MASK, MASK]
 
 
 def test_rows_behind_the_first_end_of_the_tail_leave_the_canvas(tokenizer: Tokenizer) -> None:
     canvas = Canvas.blank(tokenizer, (Hole(8),), NO_EDGE, NO_EDGE)
     assert canvas.n_active == 8
-    canvas.write(torch.tensor([50, MASK, END, END, END, END, END, END]), torch.ones(8))
+    canvas.write(np.array([50, MASK, END, END, END, END, END, END]), np.ones(8))
     assert canvas.n_active == 3
 
 
 def test_a_draft_shades_guesses_and_hides_what_lies_behind_the_end(tokenizer: Tokenizer) -> None:
     canvas = Canvas.blank(tokenizer, (Hole(6),), NO_EDGE, NO_EDGE)
     a, b, c = tokenizer.encode("return")[0], tokenizer.encode(" x")[0], tokenizer.encode(" +")[0]
-    canvas.write(torch.tensor([a, MASK, MASK, END, END, END]), torch.full((6,), 0.5))
-    draft = canvas.draft(torch.tensor([a, b, c, END, END, END]), step=1, forward_passes=1)
+    canvas.write(np.array([a, MASK, MASK, END, END, END]), np.full(6, 0.5))
+    draft = canvas.draft(np.array([a, b, c, END, END, END]), step=1, forward_passes=1)
     assert draft.text == "return x +"
     assert draft.masked == ((6, 10),)
     assert draft.confidence == pytest.approx(0.5)
@@ -45,13 +45,13 @@ def test_a_draft_shades_guesses_and_hides_what_lies_behind_the_end(tokenizer: To
 
 def test_the_partial_tokens_around_the_cursor_are_not_part_of_the_text(tokenizer: Tokenizer) -> None:
     canvas = Canvas.blank(tokenizer, (Hole(3),), Edge("ret", None), Edge("x", None))
-    ids = torch.tensor([tokenizer.encode("return")[0], tokenizer.encode(" x")[0], END])
+    ids = np.array([tokenizer.encode("return")[0], tokenizer.encode(" x")[0], END])
     assert canvas.draft(ids, 1, 1).text == "urn "
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs"]), max_size=40))
 def test_spans_cover_the_text_from_end_to_end(text: str) -> None:
-    from diffusion.checkpoint import EMBEDDED
+    from diffusion.config import EMBEDDED
 
     tokenizer = Tokenizer.load(EMBEDDED / "tokenizer.json")
     decoded, spans = decode_spans(tokenizer, tokenizer.encode(text))

@@ -6,7 +6,7 @@ import textwrap
 import pytest
 import torch
 
-from cuda_ext.reference import Policy
+from cuda_ext.rules import Policy
 from diffusion.canvas import Canvas
 from diffusion.denoise import denoise
 from diffusion.engine import Engine
@@ -29,8 +29,8 @@ def drafts(engine: Engine, request: InfillRequest) -> list[Draft]:
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_undecided_spans_shrink_to_none(engine: Engine, cut: int) -> None:
-    found = drafts(engine, request_at(cut))
+def test_undecided_spans_shrink_to_none(any_engine: Engine, cut: int) -> None:
+    found = drafts(any_engine, request_at(cut))
     assert [draft.done for draft in found] == [False] * (len(found) - 1) + [True]
     assert found[-1].masked == ()
     assert [draft.step for draft in found] == list(range(1, len(found) + 1))
@@ -39,74 +39,74 @@ def test_undecided_spans_shrink_to_none(engine: Engine, cut: int) -> None:
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_single_line_hole_never_holds_a_line_break(engine: Engine, cut: int) -> None:
-    assert all("\n" not in draft.text for draft in drafts(engine, request_at(cut)))
+def test_a_single_line_hole_never_holds_a_line_break(any_engine: Engine, cut: int) -> None:
+    assert all("\n" not in draft.text for draft in drafts(any_engine, request_at(cut)))
 
 
-def test_the_same_seed_gives_the_same_drafts_and_another_seed_others(engine: Engine) -> None:
+def test_the_same_seed_gives_the_same_drafts_and_another_seed_others(any_engine: Engine) -> None:
     def run(seed: int) -> list[Draft]:
-        return drafts(engine, request_at(CUTS[0], seed=seed, temperature=1.0))
+        return drafts(any_engine, request_at(CUTS[0], seed=seed, temperature=1.0))
 
     assert run(1) == run(1)
     assert any(run(1) != run(seed) for seed in (2, 3, 4))
 
 
-def test_cancelling_costs_no_further_forward_pass(engine: Engine) -> None:
+def test_cancelling_costs_no_further_forward_pass(any_engine: Engine) -> None:
     request = request_at(CUTS[0], middle=(Hole(32),))
-    engine.prepare(request, lambda: False)
+    any_engine.prepare(request, lambda: False)
     seen: list[Draft] = []
-    for draft in engine.infill(request, lambda: len(seen) >= 2):
+    for draft in any_engine.infill(request, lambda: len(seen) >= 2):
         seen.append(draft)
     assert len(seen) == 2 and not seen[-1].done
-    assert engine.forward_passes == 2
+    assert any_engine.forward_passes == 2
 
 
-def test_a_deadline_in_the_past_gives_a_whole_draft_after_one_step(engine: Engine) -> None:
-    found = drafts(engine, request_at(CUTS[0], deadline_ms=0.0, middle=(Hole(32),)))
+def test_a_deadline_in_the_past_gives_a_whole_draft_after_one_step(any_engine: Engine) -> None:
+    found = drafts(any_engine, request_at(CUTS[0], deadline_ms=0.0, middle=(Hole(32),)))
     assert len(found) == 1 and found[0].done and found[0].reason == "deadline" and found[0].masked == ()
 
 
-def test_the_number_of_steps_is_bounded(engine: Engine) -> None:
-    engine.policy = Policy(threshold=2.0, max_steps=5)
-    assert len(drafts(engine, request_at(CUTS[0], middle=(Hole(64, multiline=True),)))) <= 5
+def test_the_number_of_steps_is_bounded(any_engine: Engine) -> None:
+    any_engine.policy = Policy(threshold=2.0, max_steps=5)
+    assert len(drafts(any_engine, request_at(CUTS[0], middle=(Hole(64, multiline=True),)))) <= 5
 
 
-def test_text_between_two_holes_stays(engine: Engine) -> None:
+def test_text_between_two_holes_stays(any_engine: Engine) -> None:
     request = InfillRequest("def area(", "\n", middle=(Hole(8), "):\n    return ", Hole(16)))
-    for draft in drafts(engine, request):
+    for draft in drafts(any_engine, request):
         assert "):\n    return " in draft.text
 
 
 @pytest.mark.parametrize("cut", range(SOURCE.index("def wrap"), SOURCE.index("def wrap") + 120, 17))
-def test_whatever_the_cursor_cuts_text_joins_what_stands_before_it(engine: Engine, cut: int) -> None:
+def test_whatever_the_cursor_cuts_text_joins_what_stands_before_it(any_engine: Engine, cut: int) -> None:
     """Token healing: prefix + text decodes from whole tokens that begin with the partial one."""
-    for draft in drafts(engine, request_at(cut)):
+    for draft in drafts(any_engine, request_at(cut)):
         assert not draft.text.startswith("\ufffd")
 
 
-def test_autoregressive_decoding_takes_a_forward_pass_per_token_and_ends(engine: Engine) -> None:
-    found = list(engine.autoregress(request_at(CUTS[0]), lambda: False))
+def test_autoregressive_decoding_takes_a_forward_pass_per_token_and_ends(any_engine: Engine) -> None:
+    found = list(any_engine.autoregress(request_at(CUTS[0]), lambda: False))
     assert found[-1].done and found[-1].masked == ()
     assert found[-1].forward_passes == len(found) <= 16
 
 
-def test_autoregressive_decoding_leaves_the_context_cache_as_it_was(engine: Engine) -> None:
+def test_autoregressive_decoding_leaves_the_context_cache_as_it_was(any_engine: Engine) -> None:
     request = request_at(CUTS[1])
-    before = drafts(engine, request)
-    list(engine.autoregress(request, lambda: False))
-    encoded = engine.encoded_tokens
-    assert drafts(engine, request) == before
-    assert engine.encoded_tokens == encoded
+    before = drafts(any_engine, request)
+    list(any_engine.autoregress(request, lambda: False))
+    encoded = any_engine.encoded_tokens
+    assert drafts(any_engine, request) == before
+    assert any_engine.encoded_tokens == encoded
 
 
 def final_canvas(engine: Engine, prefix: str, suffix: str, hole: Hole) -> tuple[Canvas, Draft]:
     """The canvas as the loop leaves it, and the last draft."""
-    context = lay_out(engine.tokenizer, prefix, suffix, (), engine.model.config.max_context)
-    cache = ContextCache(engine.model.config, 512, torch.float32)
+    context = lay_out(engine.tokenizer, prefix, suffix, (), engine.backend.config.max_context)
+    cache = ContextCache(engine.backend.config, 512, torch.float32)
     with torch.no_grad():
-        engine.model.encode(list(context.ids), cache)
+        engine.backend.model.encode(list(context.ids), cache)
     canvas = Canvas.blank(engine.tokenizer, (hole,), context.left, context.right)
-    last = list(denoise(engine.model, cache, canvas, engine.policy, lambda: False))[-1]
+    last = list(denoise(engine.backend.model, cache, canvas, engine.policy, lambda: False))[-1]
     return canvas, last
 
 
@@ -123,9 +123,9 @@ def test_the_hole_begins_and_ends_with_the_partial_tokens_around_the_cursor(
         assert tokens[-1].endswith(canvas.right.text.encode())
 
 
-def test_revising_is_bounded(engine: Engine) -> None:
+def test_revising_is_bounded(any_engine: Engine) -> None:
     """With a rule that doubts every token, each of at most so many rows is denoised once more, and no more."""
     request = request_at(CUTS[0], middle=(Hole(16),))
-    engine.policy = Policy(threshold=2.0, max_steps=64, revise_below=2.0, max_revisions=3)
-    doubting = len(drafts(engine, request))
+    any_engine.policy = Policy(threshold=2.0, max_steps=64, revise_below=2.0, max_revisions=3)
+    doubting = len(drafts(any_engine, request))
     assert doubting <= 16 + 3 + 1

@@ -2,8 +2,9 @@
 
 import torch
 
+from diffusion.config import ModelConfig
 from diffusion.engine import Engine
-from diffusion.model import ContextCache, ModelConfig, Transformer, sdpa
+from diffusion.model import ContextCache, Transformer, sdpa
 from diffusion.tokenizer import MASK
 from diffusion.train.batches import Batch, visible
 from tests.make_data import tiny_packer
@@ -49,7 +50,7 @@ def test_denoising_leaves_the_cached_context_alone() -> None:
 def test_a_canvas_in_a_packed_training_sequence_reads_as_it_does_at_inference(engine: Engine) -> None:
     """Every canvas of a packed batch equals the same canvas behind its own context, encoded alone."""
     batch = tiny_packer(rows=640).batch(1)
-    model = engine.model
+    model = engine.backend.model
     packed = forward_packed(model, batch)
     for number in batch.canvas.unique().tolist():
         if number == 0:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion.checkpoint import EMBEDDED
+from diffusion.config import EMBEDDED
 from diffusion.tokenizer import END, MASK, N_SPECIAL, Tokenizer
 
 TOKENIZER = Tokenizer.load(EMBEDDED / "tokenizer.json")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from diffusion.checkpoint import load_model
-from diffusion.model import ModelConfig
+from diffusion.config import ModelConfig
 from diffusion.tokenizer import END, MASK, Tokenizer
 from diffusion.train import corpus
 from diffusion.train.batches import visible

@@ -12,6 +12,7 @@ import os
 import platform
 import shlex
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 Cell = float | int | str | None
@@ -62,14 +63,12 @@ def markdown(rows: list[list[str]], facts: list[str]) -> str:
 
 def facts(info: Mapping[str, object], argv: list[str]) -> list[str]:
     """When, where, with which weights and by which command the numbers were made."""
-    import torch
-
     weights = ", ".join(f"{key} {value}" for key, value in info.items() if key != "path")
     words = [Path(word).name if Path(word).is_absolute() else word for word in argv]  # no one else has our folders
     return [
         f"made by `mezzotint eval {shlex.join(words)}` on {datetime.date.today().isoformat()}",
         f"machine: {cpu_name()}, {os.cpu_count()} cores, {platform.system()}",
-        f"software: Python {platform.python_version()}, torch {torch.__version__}",
+        f"software: Python {platform.python_version()}, torch {metadata.version('torch')}",
         f"model: {weights}",
     ]
 

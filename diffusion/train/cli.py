@@ -89,7 +89,7 @@ def make_corpus(args: argparse.Namespace) -> None:
 
 def start_run(args: argparse.Namespace) -> None:
     """`run`: the last line on stdout is one JSON object of metrics."""
-    from diffusion.model import ModelConfig
+    from diffusion.config import ModelConfig
     from diffusion.tokenizer import Tokenizer
     from diffusion.train.loop import RunConfig, train
 
@@ -122,7 +122,7 @@ def parse_shape(settings: list[str], names: list[str]) -> dict[str, int]:
 
 def export_run(args: argparse.Namespace) -> None:
     """`export`: model files and training.json."""
-    from diffusion.checkpoint import EMBEDDED
+    from diffusion.config import EMBEDDED
 
     target, model = args.to or EMBEDDED, args.run / "model"
     metrics = (args.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

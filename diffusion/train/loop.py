@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from diffusion.checkpoint import load_model, save_model
-from diffusion.model import ModelConfig, Transformer
+from diffusion.config import ModelConfig
+from diffusion.model import Transformer
 from diffusion.train.batches import Batch, Packer
 from diffusion.train.dataset import Dataset
 from diffusion.train.step import (

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
 from raw import RawClient
+
+from cuda_ext import native
 
 INITIALIZE = {"processId": None, "rootUri": None, "capabilities": {}}
 
@@ -32,3 +36,18 @@ def test_the_server_ends_quietly_when_its_client_dies() -> None:
     assert status == 0
     assert "Traceback" not in log
     assert "BrokenPipe" not in log.replace("the client is gone (BrokenPipeError)", "")
+
+
+@pytest.mark.skipif(bool(native.why_not("cpu")), reason=f"native library: {native.why_not('cpu')}")
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="loaded libraries are listed on Linux only")
+def test_a_server_that_completes_natively_has_no_torch_in_its_process() -> None:
+    with RawClient() as client:
+        client.request("initialize", INITIALIZE)
+        client.notify("initialized", {})
+        document = {"uri": "file:///a.py", "languageId": "python", "version": 0, "text": "import os\n\nname = \n"}
+        client.notify("textDocument/didOpen", {"textDocument": document})
+        where = {"textDocument": {"uri": "file:///a.py"}, "position": {"line": 2, "character": 7}}
+        answer = client.request("textDocument/inlineCompletion", {**where, "context": {"triggerKind": 1}})
+        assert "items" in answer["result"]
+        libraries = Path(f"/proc/{client.process.pid}/maps").read_text(encoding="utf-8")
+    assert "mezzotint_cpu" in libraries and "libtorch" not in libraries

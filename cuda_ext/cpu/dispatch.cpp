@@ -1,0 +1,48 @@
+// Which instruction set to use: the best of this processor, or the one that MEZZOTINT_ISA names.
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels.h"
+
+namespace {
+
+struct Candidate {
+  mz_isa isa;
+  bool (*runs_here)();
+};
+
+bool always() { return true; }
+
+#if defined(__x86_64__)
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool has_vnni() {
+  return has_avx2() && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+bool has_vnni_bf16() { return has_vnni() && __builtin_cpu_supports("avx512bf16"); }
+#endif
+
+const Candidate CANDIDATES[] = {
+#if defined(__x86_64__)
+    {{"vnni+bf16", &mz_kernels_vnni_bf16}, has_vnni_bf16},
+    {{"vnni", &mz_kernels_vnni}, has_vnni},
+    {{"avx2", &mz_kernels_avx2}, has_avx2},
+#endif
+    {{"portable", &mz_kernels_portable}, always},
+};
+
+}  // namespace
+
+mz_isa mz_pick_isa(void) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+#endif
+  const char* wanted = getenv("MEZZOTINT_ISA");
+  const mz_isa* best = nullptr;
+  for (const Candidate& candidate : CANDIDATES) {
+    if (!candidate.runs_here()) continue;
+    if (wanted && !strcmp(wanted, candidate.isa.name)) return candidate.isa;
+    if (!best) best = &candidate.isa;
+  }
+  return *best;
+}

@@ -1,0 +1,189 @@
+// Everything that is done to numbers in a forward pass, for one instruction set (MZ_VARIANT, by compiler flags).
+//
+// Rule: plain loops that compilers turn into vector code; only the matrix products (tiles.h) are written by hand.
+#include "kernels.h"
+
+#include <string.h>
+
+#include "tiles.h"
+
+#define SIMD _Pragma("omp simd")
+#define JOIN_(a, b) a##b
+#define JOIN(a, b) JOIN_(a, b)
+
+namespace {
+
+inline uint32_t bits_of(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  return bits;
+}
+
+inline float float_of(uint32_t bits) {
+  float x;
+  memcpy(&x, &bits, 4);
+  return x;
+}
+
+// Adding 1.5 * 2^23 leaves x rounded to the nearest integer, halves to even, in the lowest bits.
+constexpr float ROUNDER = 12582912.0f;
+constexpr uint32_t ROUNDER_BITS = 0x4B400000;
+constexpr float LOG2_E = 1.44269504f;
+
+// 2^x for x <= 127, relative error 1e-7; tiny instead of 0 far below.
+inline float exp2_fast(float x) {
+  x = x < -126.0f ? -126.0f : x;
+  const float rounded = x + ROUNDER, f = x - (rounded - ROUNDER);
+  float p = 1.5353362e-4f;
+  p = p * f + 1.3398874e-3f;
+  p = p * f + 9.6184373e-3f;
+  p = p * f + 5.5503324e-2f;
+  p = p * f + 2.4022648e-1f;
+  p = p * f + 6.9314720e-1f;
+  p = p * f + 1.0f;
+  return p * float_of((bits_of(rounded) - ROUNDER_BITS + 127) << 23);
+}
+
+inline float exp_fast(float x) { return exp2_fast(x * LOG2_E); }
+
+inline uint16_t round_bf16(float x) {
+  const uint32_t bits = bits_of(x);
+  return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+void gemm_int8(const uint8_t* x, const float* x_scale, int rows, const mz_int8* w, int first, int last, float* out,
+               int64_t ldo, int add) {
+  const Int8Tile all = {x, w->k, x_scale, w->panels, w->k, w->scale, w->bias_sum, out, ldo, add};
+  run_all(all, rows, first, last);
+}
+
+void gemm_bf16(const uint16_t* x, int64_t ldx, int rows, const mz_bf16* w, int first, int last, float* out,
+               int64_t ldo, int add) {
+  const Bf16Tile all = {x, ldx, w->panels, w->stride, w->k, out, ldo, add};
+  run_all(all, rows, first, last);
+}
+
+void from_bf16(const uint16_t* __restrict x, int n, float* __restrict out) {
+  SIMD for (int i = 0; i < n; ++i) out[i] = float_of((uint32_t)x[i] << 16);
+}
+
+void to_bf16(const float* __restrict x, int n, uint16_t* __restrict out) {
+  SIMD for (int i = 0; i < n; ++i) out[i] = round_bf16(x[i]);
+}
+
+void quantise(const float* __restrict x, int n, uint8_t* __restrict out, float* scale) {
+  float largest = 0;
+#pragma omp simd reduction(max : largest)
+  for (int i = 0; i < n; ++i) {
+    const float size = float_of(bits_of(x[i]) & 0x7FFFFFFF);
+    largest = size > largest ? size : largest;
+  }
+  const float by = largest > 0 ? 127.0f / largest : 0;
+  SIMD for (int i = 0; i < n; ++i) out[i] = (uint8_t)(bits_of(x[i] * by + ROUNDER) + BIAS);
+  for (int i = n; i % 4; ++i) out[i] = BIAS;
+  *scale = largest / 127.0f;
+}
+
+void rms_norm(const float* x, const float* gain, int n, float* out) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int i = 0; i < n; ++i) sum += x[i] * x[i];
+  const float by = 1.0f / __builtin_sqrtf(sum / (float)n + 1e-6f);
+  SIMD for (int i = 0; i < n; ++i) out[i] = x[i] * by * gain[i];
+}
+
+void add(const float* __restrict x, int n, float* __restrict out) {
+  SIMD for (int i = 0; i < n; ++i) out[i] += x[i];
+}
+
+void scale(const float* __restrict x, float by, int n, float* __restrict out) {
+  SIMD for (int i = 0; i < n; ++i) out[i] = by * x[i];
+}
+
+void silu_mul(const float* __restrict gate, const float* __restrict up, int n, float* __restrict out) {
+  SIMD for (int i = 0; i < n; ++i) {
+    const float g = gate[i], e = exp_fast(-float_of(bits_of(g) & 0x7FFFFFFF));  // of -|g|: it cannot overflow
+    out[i] = (g < 0 ? g * e : g) / (1 + e) * up[i];
+  }
+}
+
+void rotate(const float* __restrict x, const float* __restrict cos, const float* __restrict sin, int half,
+            uint16_t* __restrict out) {
+  SIMD for (int i = 0; i < half; ++i) {
+    out[i] = round_bf16(x[i] * cos[i] - x[half + i] * sin[i]);
+    out[half + i] = round_bf16(x[half + i] * cos[i] + x[i] * sin[i]);
+  }
+}
+
+float softmax(const float* __restrict s, float scale, int n, int n_padded, uint16_t* __restrict p) {
+  float max = s[0], sum = 0;
+#pragma omp simd reduction(max : max)
+  for (int i = 0; i < n; ++i) max = s[i] > max ? s[i] : max;
+  const float by = scale * LOG2_E;
+#pragma omp simd reduction(+ : sum)
+  for (int i = 0; i < n; ++i) {
+    const float e = exp2_fast((s[i] - max) * by);
+    sum += e;
+    p[i] = round_bf16(e);
+  }
+  for (int i = n; i < n_padded; ++i) p[i] = 0;
+  return sum;
+}
+
+// 1 where the rule allows the token.
+inline int allowed(mz_rule rule, uint32_t all, uint32_t also_all, uint32_t flags) {
+  return ((flags & rule.forbid) == 0) & (((flags | all) & (rule.need | all)) != 0) &
+         (((flags | also_all) & (rule.also_need | also_all)) != 0);
+}
+
+mz_stat add_piece(mz_stat so_far, const float* __restrict logits, const uint8_t* __restrict flags, int n,
+                  int first_id, mz_rule rule, int own) {
+  const uint32_t all = rule.need ? 0 : 256, also_all = rule.also_need ? 0 : 256;  // a flag that every token has
+  float max = -INFINITY, best = -INFINITY;
+#pragma omp simd reduction(max : max, best)
+  for (int i = 0; i < n; ++i) {
+    const float x = allowed(rule, all, also_all, flags[i]) ? logits[i] : -INFINITY;
+    const float text = flags[i] & rule.ends ? -INFINITY : x;
+    max = x > max ? x : max;
+    best = text > best ? text : best;
+  }
+  if (max == -INFINITY) return so_far;
+  float sum = 0, weighted = 0, end_sum = 0;
+#pragma omp simd reduction(+ : sum, weighted, end_sum)
+  for (int i = 0; i < n; ++i) {
+    const int counts = allowed(rule, all, also_all, flags[i]) & (logits[i] > -INFINITY);
+    const float d = counts ? logits[i] - max : 0, e = counts ? exp_fast(d) : 0;
+    sum += e;
+    weighted += d * e;
+    end_sum += flags[i] & rule.ends ? e : 0;
+  }
+  mz_stat here = {max, sum, weighted, end_sum, -INFINITY, -INFINITY, -1};
+  if (best > -INFINITY && (so_far.best_id < 0 || best > so_far.best)) {  // ids ascend: of equals the earlier stays
+    int at = n;
+#pragma omp simd reduction(min : at)
+    for (int i = 0; i < n; ++i) {
+      const int is = allowed(rule, all, also_all, flags[i]) & !(flags[i] & rule.ends) & (logits[i] == best);
+      const int index = is ? i : n;
+      at = index < at ? index : at;
+    }
+    here.best = best;
+    here.best_id = first_id + at;
+  }
+  const int mine = own - first_id;
+  if (mine >= 0 && mine < n && allowed(rule, all, also_all, flags[mine])) here.own = logits[mine];
+  return mz_stat_merge(so_far, here);
+}
+
+// In pieces, for the sums to stay small: what is small beside a float sum is lost.
+mz_stat stats(mz_stat so_far, const float* logits, const uint8_t* flags, int n, int first_id, mz_rule rule, int own) {
+  constexpr int PIECE = 512;
+  for (int i = 0; i < n; i += PIECE)
+    so_far = add_piece(so_far, logits + i, flags + i, n - i < PIECE ? n - i : PIECE, first_id + i, rule, own);
+  return so_far;
+}
+
+}  // namespace
+
+extern const mz_kernels JOIN(mz_kernels_, MZ_VARIANT) = {
+    BIAS, gemm_int8, gemm_bf16, from_bf16, to_bf16, quantise, rms_norm, add, scale, silu_mul, rotate, softmax, stats,
+};

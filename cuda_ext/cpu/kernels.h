@@ -1,0 +1,65 @@
+// The arithmetic of one forward pass as a table of functions, one table per instruction set.
+//
+// Rule: `kernels.cpp` is compiled once for each of them, so it includes no STL and everything in it but its table is
+// local: the linker must never keep one set's copy of a shared function for another. Panels are 16 output columns:
+// int8 [K/4][16][4], bf16 [K/2][16][2], so that one load feeds one dot-product instruction.
+#pragma once
+
+#include <stdint.h>
+
+#include "mezzotint/core.h"
+
+#define MZ_PANEL 16
+
+// Rows of int8 weights. `scale` and `bias_sum` have an entry per output column.
+typedef struct {
+  const int8_t* panels;
+  const float* scale;
+  const int32_t* bias_sum;  // what the bias of the activations adds to the integer sum
+  int32_t k;                // padded to 4
+} mz_int8;
+
+// Rows of bf16 weights; `stride` (words) is from panel to panel.
+typedef struct {
+  const uint16_t* panels;
+  int64_t stride;
+  int32_t k;  // padded to 2
+} mz_bf16;
+
+typedef struct {
+  int32_t bias;  // added to int8 activations, to make them unsigned where the instruction wants that
+
+  // out[r][16 p + c] (+)= x[r] . w for panels [first, last); `out` points to column 16 * first, `x` has rows of `ldx`.
+  void (*gemm_int8)(const uint8_t* x, const float* x_scale, int rows, const mz_int8* w, int first, int last,
+                    float* out, int64_t ldo, int add);
+  void (*gemm_bf16)(const uint16_t* x, int64_t ldx, int rows, const mz_bf16* w, int first, int last, float* out,
+                    int64_t ldo, int add);
+
+  void (*from_bf16)(const uint16_t* x, int n, float* out);
+  void (*to_bf16)(const float* x, int n, uint16_t* out);
+  void (*quantise)(const float* x, int n, uint8_t* out, float* scale);  // to int8 + bias; n padded to 4 in `out`
+  void (*rms_norm)(const float* x, const float* gain, int n, float* out);
+  void (*add)(const float* x, int n, float* out);                                // out += x
+  void (*scale)(const float* x, float by, int n, float* out);                    // out = by x
+  void (*silu_mul)(const float* gate, const float* up, int n, float* out);       // out = silu(gate) up
+  void (*rotate)(const float* x, const float* cos, const float* sin, int half, uint16_t* out);  // RoPE, to bf16
+  // p = exp(scale (s - max)) in bf16, 0 from n up to n_padded; returns the sum of the unrounded.
+  float (*softmax)(const float* s, float scale, int n, int n_padded, uint16_t* p);
+  // Adds the logits of tokens first_id, first_id + 1, ... to the statistics of a row that holds `own`.
+  mz_stat (*stats)(mz_stat so_far, const float* logits, const uint8_t* flags, int n, int first_id, mz_rule rule,
+                   int own);
+} mz_kernels;
+
+extern const mz_kernels mz_kernels_portable;
+#if defined(__x86_64__)
+extern const mz_kernels mz_kernels_avx2, mz_kernels_vnni, mz_kernels_vnni_bf16;
+#endif
+
+typedef struct {
+  const char* name;
+  const mz_kernels* kernels;
+} mz_isa;
+
+// The best instruction set of this processor, or the one that MEZZOTINT_ISA names: "portable", "avx2", "vnni",
+// "vnni+bf16". A name that is unknown or that this processor lacks is passed over.
+mz_isa mz_pick_isa(void);

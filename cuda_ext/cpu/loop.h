@@ -1,0 +1,65 @@
+// One denoising run: the loop on a thread of its own, its drafts in slots that are there from the start.
+//
+// Rule: a draft is never dropped, and nothing is allocated once the loop runs. The loop looks for cancellation before
+// every forward pass and between two layers of one.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "model.h"
+
+namespace mezzotint {
+
+class Run {
+ public:
+  // `last_id`: the last context token, to decode token by token behind it; -1 to denoise.
+  Run(std::shared_ptr<Model> model, std::shared_ptr<Cache> cache, int n_context, const mz_control& control,
+      const uint8_t* flags, int last_id);
+  ~Run();
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+
+  // As mz_run_next; an Error if the loop failed.
+  int next(mz_draft* out, int64_t timeout_us);
+  void cancel() { cancelled_.store(true, std::memory_order_relaxed); }
+  int steps() const { return steps_.load(std::memory_order_relaxed); }
+
+ private:
+  void loop(int last_id);
+  void denoise();
+  void autoregress(int last_id);
+  bool is_late() const;
+  bool predict(int n_active);
+  mz_draft& slot() { return slots_[written_]; }
+  void publish();
+
+  const std::shared_ptr<Model> model_;
+  const std::shared_ptr<Cache> cache_;
+  const int n_context_;
+  const mz_control control_;
+  const std::vector<uint8_t> flags_;
+  const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+
+  mz_canvas canvas_;
+  mz_row rows_[MZ_MAX_ROWS];
+  Wanted wanted_;
+
+  std::atomic<bool> cancelled_{false};
+  std::atomic<int> steps_{0};
+  std::vector<mz_draft> slots_;
+  std::mutex mutex_;  // over what follows
+  std::condition_variable changed_;
+  size_t written_ = 0, read_ = 0;
+  bool ended_ = false;
+  std::string error_;
+  std::thread thread_;
+};
+
+}  // namespace mezzotint

@@ -1,0 +1,104 @@
+"""What the loop is told, torch or native: its policy, what kinds of tokens there are, and which a row may hold.
+
+Rule: numpy and dataclasses only. `row_rules` is the plain twin of `mz_row_rule` in core.h.
+
+    rules = row_rules(ids, masked, flags, holes, multiline, has_left=False, has_right=True)
+    forbidden, ends = expand(rules, flags)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# What a token is, one byte per id. LEFT and RIGHT depend on the request (token healing).
+SPECIAL = 1  # never text
+END = 2  # the end of a hole
+BREAK = 4  # holds a line break
+LEFT = 8  # may stand first: goes on with the partial token left of the cursor
+RIGHT = 16  # may stand last: ends in the partial token right of the cursor
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When a row is revealed, and when it is doubted again.
+
+    `threshold`: a row is revealed when its best token is at least that probable. `max_steps` bounds the denoising
+    steps: more rows are revealed per step where they would not do otherwise. A revealed row whose own probability
+    falls below `revise_below` is masked again, at most `max_revisions` rows in a run, each once.
+    """
+
+    threshold: float = 0.7
+    max_steps: int = 32
+    revise_below: float = 0.02
+    max_revisions: int = 4
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Tokens a row may hold, by their flags: none of `forbid`, one of `need` and one of `also_need` (0: no need).
+
+    Tokens with one of `ends` end the row's hole.
+    """
+
+    forbid: int = SPECIAL
+    need: int = 0
+    also_need: int = 0
+    ends: int = END
+
+    def allowed(self, flags: np.ndarray) -> np.ndarray:
+        """Bool, the shape of `flags`."""
+        allowed: np.ndarray = (flags & self.forbid) == 0
+        for need in (self.need, self.also_need):
+            if need:
+                allowed = allowed & ((flags & need) != 0)
+        return allowed
+
+
+def row_rules(
+    ids: np.ndarray,
+    masked: np.ndarray,
+    flags: np.ndarray,
+    holes: list[tuple[int, int]],
+    multiline: list[bool],
+    has_left: bool,
+    has_right: bool,
+) -> list[Rule]:
+    """The rule of every row, for what the canvas holds now.
+
+    A line break ends a single-line hole. With `has_left` the first row must hold a LEFT token. With `has_right` the
+    row in front of the last hole's end must hold a RIGHT token: no end behind a decided token that is none.
+    `ids` int (C,), `masked` bool (C,), `flags` uint8 (V,).
+    """
+    rules = [Rule()] * len(ids)
+    for (start, stop), many_lines in zip(holes, multiline, strict=True):
+        if not many_lines:
+            rules[start:stop] = [Rule(ends=END | BREAK)] * (stop - start)
+    if has_left:
+        rules[0] = Rule(forbid=0, need=LEFT, ends=0)
+    if not has_right:
+        return rules
+    start, stop = holes[-1]
+    is_end = (flags[ids] & END) != 0
+    closes = (flags[ids] & RIGHT) != 0
+    for row in range(start, stop):
+        base = rules[row]
+        if not masked[row]:
+            continue
+        rule = base
+        if row == start or not (masked[row - 1] or is_end[row - 1] or closes[row - 1]):
+            rule = Rule(rule.forbid | rule.ends, rule.need, 0, rule.ends)
+        if row + 1 < stop and not masked[row + 1] and is_end[row + 1]:
+            rule = Rule(rule.forbid, rule.need, RIGHT | rule.ends, rule.ends)
+            if not rule.allowed(flags).any():
+                rule = base
+        rules[row] = rule
+    return rules
+
+
+def expand(rules: list[Rule], flags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Forbidden tokens and ends, both bool (C, V)."""
+    kinds = {rule: (~rule.allowed(flags), (flags & rule.ends) != 0) for rule in set(rules)}
+    forbidden, ends = zip(*(kinds[rule] for rule in rules), strict=True)
+    return np.stack(forbidden), np.stack(ends)

@@ -1,0 +1,92 @@
+"""diffusion/native_backend.py, and that it needs no torch."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cuda_ext import native
+from diffusion.config import EMBEDDED
+from diffusion.engine import Engine
+from diffusion.native_backend import NativeBackend, as_bf16, read_bf16
+from diffusion.request import Hole, InfillRequest
+from diffusion.torch_backend import TorchBackend
+
+pytestmark = pytest.mark.skipif(bool(native.why_not("cpu")), reason=f"native backend: {native.why_not('cpu')}")
+
+REQUEST = InfillRequest("import os\n\ndef area(width, height):\n    return ", "\n", (Hole(32),))
+NO_TORCH = """
+import sys
+from diffusion.engine import Engine
+from diffusion.request import InfillRequest
+engine = Engine.load()
+*_, last = engine.infill(InfillRequest("def f(x):\\n    return ", "\\n"), lambda: False)
+print(engine.info["backend"], last.done, "torch" in sys.modules)
+"""
+
+
+def test_a_completion_on_the_native_backend_imports_no_torch() -> None:
+    done = subprocess.run([sys.executable, "-c", NO_TORCH], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["native", "True", "False"]
+
+
+def test_float32_weights_are_rounded_to_bfloat16_as_torch_rounds_them() -> None:
+    values = np.concatenate([np.random.default_rng(0).standard_normal(1000), [0.0, -0.0, 1e-40, 3e38]]).astype("<f4")
+    words = as_bf16(Path("x"), "F32", values.tobytes())
+    expected = torch.from_numpy(values).to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
+    assert np.array_equal(words, expected)
+
+
+def test_both_backends_take_the_same_tokens_for_the_same_weights() -> None:
+    """Logits of bf16 torch and bf16 native differ by rounding alone."""
+    native_backend, torch_backend = NativeBackend.load(EMBEDDED, precision="bf16"), TorchBackend.load(EMBEDDED)
+    ids = list(range(100, 180))
+    cache, torch_cache = native_backend.new_cache(128), torch_backend.new_cache(128)
+    native_backend.encode(ids, cache)
+    torch_backend.encode(ids, torch_cache)
+    canvas = [0] * 16
+    found = native_backend.model.forward(cache.cache, canvas, len(ids), causal=False)
+    hidden = torch_backend.model.denoise(torch.tensor([canvas]), torch_cache)
+    expected = torch_backend.model.logits(hidden[0]).detach().numpy()
+    assert np.abs(found - expected).mean() < 0.1
+
+
+def test_a_run_that_nobody_reads_on_ends_with_its_generator() -> None:
+    engine = Engine.load(backend="native")
+    for _ in range(20):
+        drafts = engine.infill(REQUEST, lambda: False)
+        next(drafts)
+        drafts.close()
+    assert list(engine.infill(REQUEST, lambda: False))[-1].done
+
+
+def test_cancelling_from_another_thread_ends_the_drafts() -> None:
+    engine, stop = Engine.load(backend="native"), threading.Event()
+    threading.Timer(0.005, stop.set).start()
+    while not stop.is_set():
+        list(engine.infill(REQUEST, stop.is_set))
+    assert list(engine.infill(REQUEST, stop.is_set)) == []
+
+
+@pytest.mark.parametrize("part", ["model.safetensors", "config.json"])
+def test_what_is_wrong_with_a_folder_is_one_clear_error(tmp_path: Path, part: str) -> None:
+    folder = Path(shutil.copytree(EMBEDDED, tmp_path / "weights"))
+    if part == "config.json":
+        config = json.loads((folder / part).read_text())
+        (folder / part).write_text(json.dumps(config | {"d_ff": 100}))
+    else:
+        (folder / part).write_bytes((folder / part).read_bytes()[:1000])
+    with pytest.raises(ValueError, match=part.replace(".", r"\.")):
+        Engine.load(folder, backend="native")
+
+
+def test_reading_gives_every_tensor_of_the_file() -> None:
+    tensors = read_bf16(EMBEDDED / "model.safetensors")
+    assert tensors["embed.weight"].dtype == np.uint16
+    assert sum(t.size for t in tensors.values()) == Engine.load(backend="native").info["parameters"]
