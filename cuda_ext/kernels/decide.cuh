@@ -1,0 +1,119 @@
+// mz_commit of core.h with a thread per row: one thread alone would take longer than a small model's forward pass.
+//
+// Rule: the same result, bit for bit; tests/test_cuda_emulated.py compares the two on random cases.
+#pragma once
+
+#include "kernels/state.cuh"
+
+// What the threads tell one another. Holes do not overlap, so a row has at most one.
+typedef struct {
+  int last_text[MZ_MAX_HOLES];       // rows up to it cannot be ends
+  int first_end[MZ_MAX_HOLES];
+  int last_unsettled[MZ_MAX_HOLES];  // behind the first end
+  int is_open[MZ_MAX_HOLES];         // some row in front of the first end is masked
+  int n_open, n_sure, n_doubted, n_masked, taken_back;
+  float key[MZ_MAX_ROWS];            // what rows are ranked by; above 1: not taking part
+} mz_decision;
+
+MZ_DEVICE int mz_hole_of(const mz_control* c, int row) {
+  for (int h = 0; h < c->n_holes; ++h)
+    if (row >= c->hole_start[h] && row < c->hole_stop[h]) return h;
+  return -1;
+}
+
+// mz_first_end of every hole; begins and ends with a barrier.
+MZ_DEVICE void mz_find_ends(const mz_control* c, const mz_canvas* s, const mz_row* rows, int hole, mz_decision* d) {
+  const int row = threadIdx.x;
+  __syncthreads();
+  if (row < c->n_holes) d->last_text[row] = -1, d->first_end[row] = c->hole_stop[row];
+  __syncthreads();
+  const bool masked = hole >= 0 && mz_masked(c, s, row);
+  if (hole >= 0 && !masked && s->ids[row] != c->end_id) atomicMax(&d->last_text[hole], row);
+  __syncthreads();
+  if (hole >= 0 && row > d->last_text[hole] && (!masked || rows[row].end >= 0.5f)) atomicMin(&d->first_end[hole], row);
+  __syncthreads();
+}
+
+// How many rows have a smaller key, or the same and stand in front.
+MZ_DEVICE int mz_rank(const float* keys, int n_rows, int row) {
+  int rank = 0;
+  for (int other = 0; other < n_rows; ++other)
+    rank += keys[other] < keys[row] || (keys[other] == keys[row] && other < row);
+  return rank;
+}
+
+// mz_choose: the row's new id. Ends with a barrier.
+MZ_DEVICE int mz_choose_row(const mz_control* c, const mz_canvas* s, const mz_row* rows, int steps_left, int hole,
+                            mz_decision* d) {
+  const int row = threadIdx.x;
+  if (row < c->n_holes) d->last_unsettled[row] = -1, d->is_open[row] = 0;
+  if (row == 0) d->n_open = d->n_sure = 0;
+  __syncthreads();
+  const bool masked = row < c->n_rows && mz_masked(c, s, row), behind = hole >= 0 && row >= d->first_end[hole];
+  const bool is_open = masked && hole >= 0 && !behind, is_sure = is_open && rows[row].probability >= c->threshold;
+  if (is_open) {
+    d->is_open[hole] = 1;
+    atomicAdd(&d->n_open, 1);
+    if (is_sure) atomicAdd(&d->n_sure, 1);
+  }
+  if (behind && !(masked ? rows[row].end >= c->threshold : s->ids[row] == c->end_id))
+    atomicMax(&d->last_unsettled[hole], row);
+  d->key[row] = is_open ? -rows[row].probability : 2;
+  __syncthreads();
+  int written = row < c->n_rows ? s->ids[row] : 0;
+  if (masked && behind && (!d->is_open[hole] || row > d->last_unsettled[hole])) written = c->end_id;
+  const int at_least = (d->n_open + steps_left - 1) / steps_left;
+  if (is_open && (d->n_sure >= at_least ? is_sure : mz_rank(d->key, c->n_rows, row) < at_least))
+    written = rows[row].best;
+  __syncthreads();
+  return written;
+}
+
+// mz_revise: whether the row is to be masked again.
+MZ_DEVICE bool mz_doubts_row(const mz_control* c, const mz_canvas* s, const mz_row* rows, mz_decision* d) {
+  const int row = threadIdx.x;
+  const bool may = row < c->n_rows && s->revisions_left > 0 && !s->doubted[row] && mz_revealed(c, s, row) &&
+                   rows[row].own < c->revise_below;
+  d->key[row] = may ? rows[row].own : 2;
+  __syncthreads();
+  return may && mz_rank(d->key, c->n_rows, row) < s->revisions_left;
+}
+
+// mz_guess: the row's id in the draft, once the ends have been found.
+MZ_DEVICE int mz_guess_row(const mz_control* c, const mz_canvas* s, const mz_row* rows, int hole,
+                           const mz_decision* d) {
+  const int row = threadIdx.x;
+  if (row >= c->n_rows || !mz_masked(c, s, row)) return row < c->n_rows ? s->ids[row] : 0;
+  return hole >= 0 && row >= d->first_end[hole] ? c->end_id : rows[row].best;
+}
+
+// By MZ_MAX_ROWS threads; everything is in shared memory but `flags`. Begins and ends with a barrier.
+MZ_DEVICE void mz_decide(const mz_control* c, mz_canvas* s, const uint8_t* flags, const mz_row* rows, int late,
+                         mz_draft* out, mz_decision* d) {
+  const int row = threadIdx.x, hole = mz_hole_of(c, row), steps_left = c->max_steps - s->step;
+  const bool last = late || steps_left <= 1;
+  mz_find_ends(c, s, rows, hole, d);
+  const int written = last ? mz_guess_row(c, s, rows, hole, d) : mz_choose_row(c, s, rows, steps_left, hole, d);
+  const bool doubted = !last && mz_doubts_row(c, s, rows, d);
+  if (row < c->n_rows && !c->fixed[row] && written != s->ids[row]) {
+    s->ids[row] = written;
+    s->probability[row] = written == c->end_id ? rows[row].end : rows[row].probability;
+  }
+  if (row == 0) d->n_doubted = d->n_masked = 0;
+  __syncthreads();
+  if (row == 0) d->taken_back = last ? -1 : mz_end_to_take_back(c, s, flags);
+  if (doubted) atomicAdd(&d->n_doubted, 1);
+  __syncthreads();
+  if (doubted || (row == d->taken_back && !c->fixed[row])) s->ids[row] = c->mask_id;
+  if (doubted) s->doubted[row] = 1;
+  if (row == 0) s->revisions_left -= d->n_doubted, s->step += 1;
+  mz_find_ends(c, s, rows, hole, d);
+  if (row < c->n_rows && mz_masked(c, s, row)) atomicAdd(&d->n_masked, 1);
+  if (row < c->n_rows) {
+    out->guess[row] = mz_guess_row(c, s, rows, hole, d);
+    out->ids[row] = s->ids[row], out->probability[row] = s->probability[row];
+  }
+  __syncthreads();
+  if (row == 0) out->step = s->step, out->late = late, out->done = last || d->n_masked == 0;
+  __syncthreads();
+}
