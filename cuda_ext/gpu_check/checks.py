@@ -1,0 +1,229 @@
+"""Checks on a GPU: each returns what goes into the report, and fails by an exception."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cuda_ext import native
+from cuda_ext.gpu_check.models import LOOPS, SHAPES, looping, random_tensors, say, simple_run, way_of
+from cuda_ext.native import CanvasState, Control, DraftSlot, NativeCache, NativeModel, NativeRun, Row, Rule, Shape
+from cuda_ext.twin import Twin
+
+
+def forward() -> dict[str, Any]:
+    """Logits against the plain-torch twin; what differs is where bfloat16 is rounded to."""
+    cases = [("tiny", 0, 1), ("tiny", 17, 5), ("tiny", 130, 64), ("default", 400, 32), ("default", 300, 128)]
+    few_layers = {"0.5B": Shape(1000, 896, 2, 14, 2, 4864, 1e6), "7B": Shape(1000, 3584, 2, 28, 4, 18_944, 1e6)}
+    cases += [("0.5B", 1000, 33), ("7B", 257, 64)]
+    errors = {}
+    for name, n_context, n_rows in cases:
+        shape = few_layers.get(name, SHAPES[name])
+        words = random_tensors(shape)
+        model = NativeModel(shape, words, "bf16", 1, kind="cuda")
+        rng = np.random.default_rng(n_context)
+        context, rows = (rng.integers(4, shape.vocab_size, n).tolist() for n in (n_context, n_rows))
+        cache, twin = NativeCache(model, n_context + n_rows + 3), Twin(shape, words, "bf16", n_context + n_rows)
+        model.encode(cache, context, 0)
+        if context:
+            twin.forward(np.array(context), 0, causal=True)
+        for causal in (False, True):
+            wanted = twin.forward(np.array(rows), n_context, causal).numpy()
+            got = model.forward(cache, rows, n_context, causal)
+            error = float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
+            errors[f"{name} context {n_context} rows {n_rows} {'causal' if causal else 'canvas'}"] = error
+            say(f"  {name} {n_context}+{n_rows} causal={causal}: {error:.2e}")
+    worst = max(errors.values())
+    if not worst < 2e-2:
+        raise RuntimeError(f"relative error {worst}: {errors}")
+    return errors
+
+
+def rules() -> dict[str, Any]:
+    """Statistics, decisions and random numbers on the device against the CPU library."""
+    gpu, cpu = native.load("cuda"), native.load("cpu")
+    if gpu is None or cpu is None:
+        raise RuntimeError(f"needs both libraries: {native.why_not('cpu')} {native.why_not('cuda')}")
+    rng, vocab, worst = np.random.default_rng(0), 500, 0.0
+    for _ in range(200):
+        control, flags = simple_run(Shape(vocab_size=vocab), int(rng.integers(1, 129)), 8, int(rng.integers(1 << 60)))
+        control.threshold, control.max_revisions = 0.6, 3
+        for row in range(control.n_rows):
+            control.ids[row] = int(rng.integers(4, vocab)) * int(rng.random() < 0.4) or int(rng.random() < 0.2)
+        n = control.n_rows
+        results: list[tuple[Any, ...]] = []
+        logits = rng.standard_normal((n, vocab)).astype(np.float32) * 5
+        for library in (gpu, cpu):
+            canvas = CanvasState(revisions_left=3)
+            canvas.ids[:] = control.ids[:]
+            allowed, rows, draft, noise = (Rule * n)(), (Row * n)(), DraftSlot(), np.zeros(vocab, np.float32)
+            own, raw = np.array(control.ids[:n], np.int32), library.raw
+            places = [ctypes.byref(control), ctypes.byref(canvas), flags.ctypes.data]
+            raw.mz_test_rules(*places, allowed)
+            raw.mz_test_row_stats(logits.ctypes.data, n, vocab, flags.ctypes.data, allowed, own.ctypes.data, rows)
+            raw.mz_test_gumbel(control.seed, 3, 5, vocab, noise.ctypes.data)
+            statistics_ = np.array([(r.best, r.probability, r.end, r.entropy, r.own) for r in rows])
+            if results:  # the same rows for both, so that a rounding cannot change a decision
+                rows = results[0][4]
+            raw.mz_test_commit(*places, rows, 0, ctypes.byref(draft))
+            results.append((bytes(allowed), statistics_, bytes(draft), noise, rows))
+        (rules_a, stats_a, draft_a, noise_a, _), (rules_b, stats_b, draft_b, noise_b, _) = results
+        if rules_a != rules_b or draft_a != draft_b or (stats_a[:, 0] != stats_b[:, 0]).any():
+            raise RuntimeError("device and host decide differently")
+        worst = max(worst, float(np.abs(stats_a - stats_b).max()), float(np.abs(noise_a - noise_b).max()))
+    if not worst < 1e-3:
+        raise RuntimeError(f"statistics differ by {worst}")
+    return {"cases": 200, "largest difference": worst}
+
+
+def host_loop(model: NativeModel, cache: NativeCache, n_context: int, c: Control, flags: np.ndarray) -> list[DraftSlot]:
+    """The forward pass of the library, row statistics and decisions one by one through the tests' hooks."""
+    raw, canvas, n = model.raw, CanvasState(revisions_left=c.max_revisions), c.n_rows
+    drafts: list[DraftSlot] = []
+    canvas.ids[:], canvas.probability[:n] = c.ids[:], [1.0] * n
+    while not drafts or not drafts[-1].done:
+        logits = model.forward(cache, canvas.ids[:n], n_context, causal=False)
+        allowed, rows, draft = (Rule * n)(), (Row * n)(), DraftSlot()
+        places = [ctypes.byref(c), ctypes.byref(canvas), flags.ctypes.data]
+        own = np.array(canvas.ids[:n], np.int32)
+        raw.mz_test_rules(*places, allowed)
+        raw.mz_test_row_stats(logits.ctypes.data, n, len(flags), flags.ctypes.data, allowed, own.ctypes.data, rows)
+        raw.mz_test_commit(*places, rows, 0, ctypes.byref(draft))
+        drafts.append(draft)
+    return drafts
+
+
+def loops() -> dict[str, Any]:
+    """WHILE, replay and plain steps: the same bytes, in order; the same tokens as a loop decided from outside."""
+    out: dict[str, Any] = {}
+    for name, n_rows in (("tiny", 8), ("tiny", 100), ("default", 24), ("default", 64)):
+        shape = SHAPES[name]
+        model = NativeModel(shape, random_tensors(shape), "bf16", 1, kind="cuda")
+        cache = NativeCache(model, 300)
+        context = np.random.default_rng(n_rows).integers(4, shape.vocab_size, 100).tolist()
+        model.encode(cache, context, 0)
+        control, flags = simple_run(shape, n_rows, 7)
+        found = {}
+        for way in LOOPS:
+            try:
+                with looping(way), NativeRun(model, cache, 100, control, flags) as run:
+                    drafts = list(run)
+            except ValueError as error:
+                out[f"{way} is refused"] = str(error)
+                continue
+            found[way] = [bytes(draft) for draft in drafts]
+            if [draft.step for draft in drafts] != list(range(1, 8)) or not drafts[-1].done:
+                raise RuntimeError(f"{way}: drafts out of order: {[draft.step for draft in drafts]}")
+        if len(set(map(tuple, found.values()))) != 1:
+            raise RuntimeError(f"{name} {n_rows}: {list(found)} differ")
+        wanted = host_loop(model, cache, 100, control, flags)
+        mine = [DraftSlot.from_buffer_copy(draft) for draft in next(iter(found.values()))]
+        same = [list(a.guess) == list(b.guess) for a, b in zip(mine, wanted, strict=True)]
+        out[f"{name} {n_rows} rows"] = f"{'/'.join(found)} equal; {sum(same)} of {len(same)} drafts as decided outside"
+        with NativeRun(model, cache, 100, control, flags) as run:
+            out["chosen"] = way_of(run)
+        with NativeRun(model, cache, 100, control, flags, autoregressive_from=context[-1]) as run:
+            out[f"{name} {n_rows} rows, token by token"] = f"{len(list(run))} drafts"
+        say(f"  {name} {n_rows}: {out[f'{name} {n_rows} rows']}")
+    return out
+
+
+def cancel() -> dict[str, Any]:
+    """Microseconds from cancelling to the end of a run, and the steps that still ran."""
+    shape = SHAPES["default"]
+    model = NativeModel(shape, random_tensors(shape), "bf16", 1, kind="cuda")
+    cache, out = NativeCache(model, 300), {}
+    control, flags = simple_run(shape, 128, 128)
+    for way in LOOPS:
+        waits, extra = [], []
+        for _ in range(20):
+            with looping(way), NativeRun(model, cache, 0, control, flags) as run:
+                first = run.next(10_000_000)
+                started = time.perf_counter()
+                run.cancel()
+                n_more = len(list(run))
+                waits.append((time.perf_counter() - started) * 1e6)
+                extra.append(n_more)
+                if first is None or n_more > 100:
+                    raise RuntimeError(f"{way}: not cancelled")
+        out[way] = {"median_us": statistics.median(waits), "most_us": max(waits), "drafts_after": max(extra)}
+        say(f"  {way}: {out[way]}")
+    return out
+
+
+def memory_free() -> int:
+    """Free device memory in bytes."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]) << 20
+
+
+def leaks(n_runs: int = 10_000) -> dict[str, Any]:
+    """Device memory before and after many runs, and after a hundred models and caches."""
+    shape = SHAPES["tiny"]
+    words = random_tensors(shape)
+    model = NativeModel(shape, words, "bf16", 1, kind="cuda")
+    cache = NativeCache(model, 64)
+    control, flags = simple_run(shape, 16, 2)
+
+    def complete(cache: NativeCache, model: NativeModel) -> None:
+        with NativeRun(model, cache, 0, control, flags) as run:
+            list(run)
+
+    complete(cache, model)
+    before = memory_free()
+    for _ in range(n_runs):
+        complete(cache, model)
+    after_runs = memory_free()
+    for _ in range(100):
+        other = NativeModel(shape, words, "bf16", 1, kind="cuda")
+        behind = NativeCache(other, 64)
+        complete(behind, other)
+        behind.close()
+        other.close()
+    out = {"runs": n_runs, "bytes by runs": before - after_runs, "bytes by 100 models": after_runs - memory_free()}
+    if out["bytes by runs"] > 1 << 20 or out["bytes by 100 models"] > 64 << 20:
+        raise RuntimeError(f"memory is lost: {out}")
+    return out
+
+
+def sanitize() -> dict[str, Any]:
+    """compute-sanitizer over one tiny run of every loop."""
+    tool = shutil.which("compute-sanitizer")
+    if tool is None:
+        raise RuntimeError("no compute-sanitizer")
+    out = {}
+    for check in ("memcheck", "racecheck", "initcheck", "synccheck"):
+        command = [tool, "--tool", check, "--error-exitcode", "9", sys.executable, "-m", "cuda_ext.gpu_check"]
+        out_file = str(Path(tempfile.mkdtemp()) / "part.json")
+        done = subprocess.run([*command, "--part", "smoke", out_file], capture_output=True, text=True)
+        out[check] = f"exit {done.returncode}: {' '.join(done.stdout.split()[-12:])}"
+        say(f"  {check}: {out[check]}")
+    if any(not result.startswith("exit 0") for result in out.values()):
+        raise RuntimeError(str(out))
+    return out
+
+
+def smoke() -> dict[str, Any]:
+    """One tiny run: what the sanitizer looks at."""
+    shape = SHAPES["tiny"]
+    model = NativeModel(shape, random_tensors(shape), "bf16", 1, kind="cuda")
+    cache = NativeCache(model, 100)
+    model.encode(cache, list(range(4, 44)), 0)
+    control, flags = simple_run(shape, 20, 2)
+    out = {}
+    for way in ("step", "replay"):
+        with looping(way), NativeRun(model, cache, 40, control, flags) as run:
+            out[way] = len(list(run))
+    return out
