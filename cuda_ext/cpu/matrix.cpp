@@ -1,6 +1,7 @@
 // Packs a weight matrix: per output channel to int8, or as it is, into panels of 16 output columns.
 #include "matrix.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace mezzotint {
@@ -23,7 +24,7 @@ void Matrix::pack(const uint16_t* bf16) {
 // Symmetric, halves to even; the scale of a row of zeros is 0.
 void Matrix::pack_int8(const uint16_t* row, int at) {
   float largest = 0;
-  for (int k = 0; k < k_; ++k) largest = std::fmax(largest, std::fabs(widen(row[k])));
+  for (int k = 0; k < k_; ++k) largest = std::max(largest, std::fabs(widen(row[k])));
   const float scale = largest / 127.0f;
   int32_t sum = 0;
   int8_t* panel = bytes_.data() + (int64_t)(at / MZ_PANEL) * MZ_PANEL * round_up(k_, 4);
