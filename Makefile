@@ -16,12 +16,13 @@ $(VENV)/bin/python:
 NATIVE := CMakeLists.txt $(wildcard cuda_ext/*/*.cpp cuda_ext/*/*.h cuda_ext/*/*.cu cuda_ext/*/*.cuh cuda_ext/include/*/*.h)
 
 # The CUDA library takes minutes to compile: `make native` and a plain `pip install .` build it, where nvcc is.
+$(VENV)/.run $(VENV)/.dev: export SKBUILD_CMAKE_DEFINE := MZ_CUDA=OFF
 $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt $(NATIVE)
-	$(BIN)/pip install -q -c constraints.txt -C cmake.define.MZ_CUDA=OFF -e .
+	$(BIN)/pip install -q -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/pip install -q -c constraints.txt -C cmake.define.MZ_CUDA=OFF -e '.[dev,train]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,train]'
 	@touch $@
 
 demo: $(VENV)/.run ## complete a real file in the terminal with the embedded model
