@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := docs/demo.py:11:14
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format native sanitize cuda gpu-check parity eval holdout bench corpus train picture clean
+.PHONY: help demo test lint format native sanitize cuda gpu-check parity eval holdout bench corpus test-editors train picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -30,6 +30,11 @@ demo: $(VENV)/.run ## complete a real file in the terminal with the embedded mod
 
 test: $(VENV)/.dev ## install what the tests need and run them
 	$(BIN)/python -m pytest
+
+test-editors: $(VENV)/.dev ## install Neovim, Emacs and VS Code beside everything else and drive them
+	@for editor in nvim emacs vscode; do editors/$$editor/install.sh $(or $(EDITORS),.editors) || \
+	  echo "SKIPPED: $$editor cannot be had here, its tests do not run" >&2; done
+	MEZZOTINT_EDITORS=$(or $(EDITORS),.editors) $(BIN)/python -m pytest -m editors
 
 lint: $(VENV)/.dev ## style and types
 	$(BIN)/ruff check .

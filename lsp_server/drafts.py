@@ -18,6 +18,7 @@ from lsp_server.documents import Snapshot, count_units
 from lsp_server.holes import Plan
 
 DRAFT = "mezzotint/draft"
+STATUS = "mezzotint/status"
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,14 @@ def draft_params(
 ) -> dict[str, Any]:
     """Return the parameters of one `mezzotint/draft` notification."""
     line, character = snapshot.point_at(plan.start)
+    end = snapshot.point_at(plan.end)[1]
     text = cleaned.of(draft.text)
     return {
         "token": token,
         "uri": snapshot.uri,
         "version": snapshot.version,
         "position": {"line": line, "character": character},
+        "range": {"start": {"line": line, "character": character}, "end": {"line": line, "character": end}},
         "step": draft.step,
         "text": text,
         "masked": utf16_spans(text, clipped(draft.masked, cleaned.keep)),

@@ -30,6 +30,7 @@ class Options:
 
     Attributes:
         drafts: send `mezzotint/draft` notifications while denoising.
+        status: send `mezzotint/status` notifications.
         model: path of a weights folder or file; "" is the embedded model.
         device: where the model runs, as torch names it.
         threads: CPU threads of the model; 0 leaves the choice to the engine.
@@ -40,11 +41,17 @@ class Options:
         max_file_bytes: larger files get no completions.
         multiline: "auto" offers several lines where a statement may begin; "never" does not.
         encode_ahead: encode a file's context when it is opened.
+        candidates: most suggestions for a request that the user made by hand.
+        live_canvas: start from the last draft while the user types, not from masks.
+        syntax_feedback: denoise again what breaks the parse.
+        other_files: let the model see parts of other open files.
+        draft_delay_ms: wait between drafts, for demonstrations and screenshots.
         disabled_languages: LSP language ids that get no completions.
         log_level: how much is written to stderr.
     """
 
     drafts: bool = False
+    status: bool = False
     model: str = ""
     device: str = "cpu"
     threads: int = _number(0, 0, 1024)
@@ -55,6 +62,11 @@ class Options:
     max_file_bytes: int = _number(1_000_000, 1, 100_000_000)
     multiline: str = _choice("auto", "auto", "never")
     encode_ahead: bool = True
+    candidates: int = _number(3, 1, 8)
+    live_canvas: bool = True
+    syntax_feedback: bool = True
+    other_files: bool = True
+    draft_delay_ms: int = _number(0, 0, 10_000)
     disabled_languages: tuple[str, ...] = ()
     log_level: str = _choice("info", *LOG_LEVELS)
 

@@ -155,8 +155,16 @@ async def _complete(
     """Complete; the one place where an unforeseen error becomes a log line, one message and an empty list."""
     try:
         position = params.position
+        invoked = (
+            isinstance(params, types.InlineCompletionParams)
+            and params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+        )
         return await ls.session.complete(
-            params.text_document.uri, position.line, position.character, params.work_done_token
+            params.text_document.uri,
+            position.line,
+            position.character,
+            params.work_done_token,
+            invoked=invoked,
         )
     except Exception as error:
         logger.exception("completion failed")

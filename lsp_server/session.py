@@ -18,12 +18,14 @@ from typing import Any
 from diffusion.request import Draft, Hole, InfillRequest
 from lsp_server import cleanup, context, holes
 from lsp_server.documents import Documents, Snapshot
-from lsp_server.drafts import DRAFT, Suggestion, draft_params
+from lsp_server.drafts import DRAFT, STATUS, Suggestion, draft_params
 from lsp_server.holes import Plan
 from lsp_server.options import Options, from_client
 from lsp_server.worker import EngineFailedError, Infiller, Worker
 
 logger = logging.getLogger(__name__)
+
+STATES = {"loading": "loading", "ready": "idle", "failed": "error"}  # the worker's word -> the client's
 
 
 class Session:
@@ -48,6 +50,8 @@ class Session:
         self.worker = Worker(lambda: load(self.options), self._state_changed)
         self.counts: Counter[str] = Counter()
         self.accepted: Counter[str] = Counter()
+        self._denoising = 0
+        self._said = ("", "")
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def configure(self, raw_options: object, encoding: str) -> None:
@@ -72,6 +76,24 @@ class Session:
     def _state_changed(self, state: str, detail: str) -> None:
         """Pass a state of the model on to the event loop (called in the model thread)."""
         self._soon(partial(self._on_state, state, detail))
+        self._soon(partial(self._say_loaded, state, detail))
+
+    def _say_loaded(self, state: str, detail: str) -> None:
+        """Tell a client how far the loading of the model is."""
+        waiting = state == "ready" and self._denoising
+        self._say("denoising" if waiting else STATES[state], detail if state == "failed" else "")
+
+    def _say(self, state: str, message: str = "") -> None:
+        """Tell a client that asked for it what the server is doing now."""
+        if self.options.status and (state, message) != self._said:
+            self._said = (state, message)
+            self._notify(STATUS, {"state": state, "message": message})
+
+    def _count_denoising(self, change: int) -> None:
+        """Count the requests that the model works on, and say when there are some, or none left."""
+        self._denoising += change
+        if self._said[0] in ("idle", "denoising"):
+            self._say("denoising" if self._denoising else "idle")
 
     def _soon(self, call: Callable[[], None]) -> None:
         """Run `call` on the event loop (called in the model thread)."""
@@ -118,8 +140,10 @@ class Session:
             return f"language {document.language!r} is disabled"
         return ""
 
-    async def complete(self, uri: str, line: int, column: int, token: int | str | None) -> list[Suggestion] | None:
-        """Return at most one suggestion for a position, or None if a newer request has taken its place."""
+    async def complete(
+        self, uri: str, line: int, column: int, token: int | str | None, invoked: bool = False
+    ) -> list[Suggestion] | None:
+        """Return suggestions for a position, best first, or None if a newer request has taken its place."""
         self.counts["requests"] += 1
         self.worker.supersede(uri)
         if refusal := self._refusal(uri):
@@ -141,7 +165,11 @@ class Session:
             self.counts["typedThrough"] += 1
             self._send_draft(token, snapshot, plan, Draft(0, known, (), 1.0, 0, done=True), cleanup.Cleaned(len(known)))
             return [Suggestion(snapshot, plan, known)]
-        text = await self._denoise(snapshot, plan, token)
+        self._count_denoising(1)
+        try:
+            text = await self._denoise(snapshot, plan, token)
+        finally:
+            self._count_denoising(-1)
         if text:
             self._typed_through.remember(snapshot, plan, text)
         return None if text is None else [Suggestion(snapshot, plan, text)] if text else []

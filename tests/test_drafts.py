@@ -17,6 +17,7 @@ def test_a_draft_is_cut_with_its_spans() -> None:
     params = draft_params("t", taken, Plan(10, 11, Hole(), 0), draft, Cleaned(4, ")"))
     assert params == {
         "token": "t", "uri": "file:///a.py", "version": 3, "position": {"line": 0, "character": 11}, "step": 2,
+        "range": {"start": {"line": 0, "character": 11}, "end": {"line": 0, "character": 12}},
         "text": "a, b)", "masked": [[1, 2], [3, 4]], "confidence": 0.5, "done": False,
     }  # fmt: skip
 

@@ -22,6 +22,7 @@ class Editor(LanguageClient):
         super().__init__("test-editor", "1")
         self.drafts: list[Any] = []
         self.messages: list[str] = []
+        self.states: list[str] = []
         self.progress: list[Any] = []
         self.draft_came = asyncio.Event()
         self.versions: dict[str, int] = {}
@@ -30,6 +31,10 @@ class Editor(LanguageClient):
         def draft(params: Any) -> None:
             self.drafts.append(params)
             self.draft_came.set()
+
+        @self.feature("mezzotint/status")
+        def status(params: Any) -> None:
+            self.states.append(params.state)
 
         @self.feature(types.WINDOW_SHOW_MESSAGE)
         def message(params: types.ShowMessageParams) -> None:

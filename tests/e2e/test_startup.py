@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
+from editor import editor
 from raw import RawClient
 
 from cuda_ext import native
@@ -51,3 +53,27 @@ def test_a_server_that_completes_natively_has_no_torch_in_its_process() -> None:
         assert "items" in answer["result"]
         libraries = Path(f"/proc/{client.process.pid}/maps").read_text(encoding="utf-8")
     assert "mezzotint_cpu" in libraries and "libtorch" not in libraries
+
+
+def told(**options: object) -> list[str]:
+    """The states that a client with these options hears of during one completion."""
+
+    async def listen() -> list[str]:
+        async with editor(options) as client:
+            client.open("file:///a.py", "import os\n\nname = \n")
+            await client.items("file:///a.py", 2, 7)
+            await client.stats()
+            return client.states
+
+    return asyncio.run(listen())
+
+
+def test_clients_that_ask_are_told_what_the_server_is_doing() -> None:
+    states = told(status=True)
+    assert (states[0], states[-1]) == ("loading", "idle")
+    assert "denoising" in states
+    assert told(status=True, model="no/such") == ["loading", "error"]
+
+
+def test_clients_that_do_not_ask_are_not_told_what_the_server_is_doing() -> None:
+    assert told() == []
