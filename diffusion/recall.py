@@ -35,13 +35,13 @@ class Echo(NamedTuple):
     """What all places that go on with the same text come to.
 
     `before` and `after`: most characters (spaces aside) that such a place shares with the text before and after the
-    hole. `count`: such places. `distance`: characters from the hole to the nearest.
+    hole. `n_places`: such places. `distance`: characters from the hole to the nearest.
     """
 
     text: str
     before: int
     after: int
-    count: int
+    n_places: int
     distance: int
 
 
@@ -61,7 +61,7 @@ def features(echo: Echo) -> tuple[float, ...]:
         math.log1p(echo.before),
         min(echo.before, 60) / 20,
         math.log1p(echo.after),
-        math.log(echo.count),
+        math.log(echo.n_places),
         math.log1p(echo.distance / 200),
         math.log1p(len(echo.text)),
         float(echo.after > 0),
@@ -83,7 +83,7 @@ def find_echoes(prefix: str, suffix: str, multiline: bool, others: Sequence[str]
         after = told(shared(text[stop : stop + LEAD_OUT_CHARS], suffix))
         old = found.get(guess, Echo(guess, 0, 0, 0, distance))
         found[guess] = Echo(
-            guess, max(old.before, before), max(old.after, after), old.count + 1, min(old.distance, distance)
+            guess, max(old.before, before), max(old.after, after), old.n_places + 1, min(old.distance, distance)
         )
     return list(found.values())
 
