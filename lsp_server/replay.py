@@ -181,12 +181,8 @@ class Replay:
             return
         counts.broken += 1
         last, following = shown.rstrip()[-1:], typist.text[end : end + 1]
-        if (
-            last == following
-            and last in ")]}\"'"
-            and n_errors(after[: at + len(shown)] + typist.text[end + 1 :]) < errors
-        ):
-            counts.doubled += 1
+        without = after[: at + len(shown)] + typist.text[end + 1 :]
+        counts.doubled += last == following and last in ")]}\"'" and n_errors(without) < errors
 
 
 def run(chosen: list[Task], options: dict[str, Any], seed: int, label: str) -> Counts:

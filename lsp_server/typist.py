@@ -9,6 +9,7 @@ Rule: pure, deterministic for a seed. The document is `before + pending + after`
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -21,7 +22,7 @@ MIN_TELLING_CHARS = 3  # a suggestion of less is not worth a key
 
 
 class Key(NamedTuple):
-    """One key pressed: the edit (start, stop, new text) it makes, what of that was typed, and why: "typo" and "undo"."""
+    """One key pressed: the edit (start, stop, new text), what of that was typed, and why ("typo", "undo" or "")."""
 
     start: int
     stop: int
@@ -88,10 +89,7 @@ class Typist:
 
     def right_chars(self, shown: str) -> int:
         """Characters of a suggestion that are right before its first error."""
-        rest = self.goal[len(self.before) :]
-        return next(
-            (i for i, (x, y) in enumerate(zip(shown, rest, strict=False)) if x != y), min(len(shown), len(rest))
-        )
+        return len(os.path.commonprefix([shown, self.goal[len(self.before) :]]))
 
     def point(self, offset: int) -> dict[str, int]:
         """The position of an offset, in code points."""
