@@ -27,7 +27,9 @@ pytestmark = [
 ]
 
 PATIENCE_S = 60
-SOURCE = '"""Inventory."""\n\nimport os\n\nnames = os.listdir(".")\npaths = [os.path.join(".", name) for name in names]\n'
+SOURCE = (
+    '"""Inventory."""\n\nimport os\n\nnames = os.listdir(".")\npaths = [os.path.join(".", name) for name in names]\n'
+)
 INIT = """;; -*- lexical-binding: t -*-
 (setq make-backup-files nil create-lockfiles nil auto-save-default nil inhibit-startup-screen t
       eglot-sync-connect 30 python-indent-guess-indent-offset nil)
@@ -54,7 +56,9 @@ class Emacs:
         self.socket = str(folder / "probe")
         init = folder / "init.el"
         names = {"package": PACKAGE, "python": sys.executable, "socket": self.socket}
-        init.write_text(init_text.format(delay=delay, **{name: json.dumps(str(value)) for name, value in names.items()}))
+        init.write_text(
+            init_text.format(delay=delay, **{name: json.dumps(str(value)) for name, value in names.items()})
+        )
         (folder / "inventory.py").write_text(SOURCE)
         command = f"{EMACS} -nw -Q -l {init} {folder}/inventory.py"
         self.terminal = Terminal(command, folder, {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"})
@@ -72,7 +76,7 @@ class Emacs:
 
     def string(self, code: str) -> str:
         """The value of an expression that is a string; "" for nil."""
-        printed = self.eval(f"(let ((v {code})) (if v (mapconcat (lambda (c) (format \"%x\" c)) v \" \") \"\"))")
+        printed = self.eval(f'(let ((v {code})) (if v (mapconcat (lambda (c) (format "%x" c)) v " ") ""))')
         return "".join(chr(int(code, 16)) for code in printed.strip('"').split())
 
     def until(self, what: Callable[[], Any], why: str) -> Any:
@@ -95,7 +99,9 @@ class Emacs:
 
     def ghost(self) -> str:
         """The overlay's text as it is on screen."""
-        return self.string("(and mezzotint--overlay (overlay-buffer mezzotint--overlay) (substring-no-properties (overlay-get mezzotint--overlay 'after-string)))")
+        return self.string(
+            "(and mezzotint--overlay (overlay-buffer mezzotint--overlay) (substring-no-properties (overlay-get mezzotint--overlay 'after-string)))"
+        )
 
     def status(self) -> str:
         return self.string("(car mezzotint--status)")
@@ -104,6 +110,7 @@ class Emacs:
         def settled() -> str:
             quiet = self.status() == "idle" and self.eval("(mezzotint--suggestion-masked mezzotint--shown)") == "nil"
             return self.ghost() if quiet else ""
+
         return str(self.until(settled, "a final suggestion"))
 
     def server_pid(self) -> int:
@@ -135,7 +142,9 @@ def test_drafts_sharpen_on_screen_until_the_final_text(editor: Emacs) -> None:
     assert int(editor.eval("(length seen)")) >= 2
     assert editor.eval("(cl-some #'cdr seen)") != "nil"
     assert final
-    assert editor.eval("(get-text-property 0 'face (overlay-get mezzotint--overlay 'after-string))") == "mezzotint-ghost"
+    assert (
+        editor.eval("(get-text-property 0 'face (overlay-get mezzotint--overlay 'after-string))") == "mezzotint-ghost"
+    )
 
 
 def test_accepting_all_puts_the_text_there_and_undo_takes_it_away(editor: Emacs) -> None:
@@ -161,7 +170,9 @@ def test_accepting_by_word_and_by_line_leaves_the_rest_on_screen(editor: Emacs) 
 
 def test_typing_what_the_suggestion_says_never_takes_it_off_the_screen(editor: Emacs) -> None:
     final = suggested(editor)
-    editor.eval("(progn (defvar cleared 0) (advice-add 'mezzotint-clear :before (lambda (&rest _) (setq cleared (1+ cleared)))))")
+    editor.eval(
+        "(progn (defvar cleared 0) (advice-add 'mezzotint-clear :before (lambda (&rest _) (setq cleared (1+ cleared)))))"
+    )
     for n in range(1, 4):
         editor.type(final[n - 1])
         editor.until(lambda n=n: editor.ghost() == final[n:], f"{n} characters typed through")  # type: ignore[misc]
@@ -190,7 +201,7 @@ def test_dismissing_takes_it_away_and_keys_then_do_what_they_did(editor: Emacs) 
     suggested(editor)
     editor.type("C-g")
     editor.until(lambda: not editor.ghost(), "the dismissed suggestion to go")
-    assert editor.eval("(key-binding (kbd \"M-n\"))") != "mezzotint-next"
+    assert editor.eval('(key-binding (kbd "M-n"))') != "mezzotint-next"
 
 
 def test_moving_away_takes_it_away(editor: Emacs) -> None:
@@ -201,7 +212,7 @@ def test_moving_away_takes_it_away(editor: Emacs) -> None:
 
 def test_completion_at_point_works_with_eglot_alone(tmp_path: Path) -> None:
     head, _, rest = INIT.partition("(load ")
-    alone = "(setq eglot-server-programs `((python-mode . ({python} \"-m\" \"lsp_server\"))))\n(require 'eglot)\n"
+    alone = '(setq eglot-server-programs `((python-mode . ({python} "-m" "lsp_server"))))\n(require \'eglot)\n'
     editor = Emacs(tmp_path, init_text=head + "(require 'eglot)\n" + alone + rest[rest.index("(add-hook") :])
     try:
         editor.until(lambda: editor.eval("(and (eglot-current-server) t)") == "t", "the server")
@@ -229,7 +240,7 @@ def test_a_killed_server_leaves_the_editor_usable_and_comes_back(tmp_path: Path)
         editor.until(lambda: editor.eval("(and (mezzotint--server) t)") == "t", "the server to come back")
         editor.type(" + os.")
         editor.until(editor.ghost, "a suggestion of the new server")
-        messages = editor.string("(with-current-buffer \"*Messages*\" (buffer-string))")
+        messages = editor.string('(with-current-buffer "*Messages*" (buffer-string))')
         assert messages.lower().count("error") <= 2, messages
     finally:
         editor.terminal.__exit__()
@@ -238,7 +249,9 @@ def test_a_killed_server_leaves_the_editor_usable_and_comes_back(tmp_path: Path)
 def test_restart_and_unload(editor: Emacs) -> None:
     pid = editor.server_pid()
     editor.eval("(mezzotint-restart)")
-    editor.until(lambda: editor.eval("(and (mezzotint--server) t)") == "t" and editor.server_pid() != pid, "another server")
+    editor.until(
+        lambda: editor.eval("(and (mezzotint--server) t)") == "t" and editor.server_pid() != pid, "another server"
+    )
     suggested(editor)
     editor.eval("(mezzotint-mode -1)")
     assert editor.ghost() == ""
@@ -250,7 +263,11 @@ def test_restart_and_unload(editor: Emacs) -> None:
 @pytest.mark.parametrize("check", ["(setq byte-compile-error-on-warn t)", "checkdoc"])
 def test_the_package_is_clean(check: str, tmp_path: Path) -> None:
     file = shutil.copy(PACKAGE, tmp_path)
-    run = ["--eval", f'(checkdoc-file "{file}")'] if check == "checkdoc" else ["--eval", check, "-f", "batch-byte-compile", file]
+    run = (
+        ["--eval", f'(checkdoc-file "{file}")']
+        if check == "checkdoc"
+        else ["--eval", check, "-f", "batch-byte-compile", file]
+    )
     done = subprocess.run([EMACS, "-Q", "--batch", *run], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, done.stderr
@@ -264,7 +281,10 @@ def test_pictures(tmp_path: Path) -> None:
         editor.until(lambda: editor.status() == "idle" and editor.eval("mezzotint-mode") == "t", "the server")
         editor.eval("(progn (menu-bar-mode -1) (goto-char (point-max)) (message nil))")
         editor.type("def total(values):", "Enter")
-        editor.until(lambda: editor.ghost() and editor.eval("(mezzotint--suggestion-masked mezzotint--shown)") != "nil", "a draft")
+        editor.until(
+            lambda: editor.ghost() and editor.eval("(mezzotint--suggestion-masked mezzotint--shown)") != "nil",
+            "a draft",
+        )
         time.sleep(1.0)
         editor.terminal.picture(folder / "emacs-draft.svg", "Emacs: an early draft")
         editor.final()
