@@ -89,7 +89,7 @@ def around(snapshot: Snapshot, plan: Plan) -> tuple[str, str]:
 
 
 def probability_of(draft: Draft) -> float:
-    """How likely a finished draft is right: a recalled text's tokens all say it, a denoised one's say something else."""
+    """How likely a finished draft is right: a recalled text's tokens all say it, those of others differ."""
     said = {probability for _, _, probability in draft.tokens}
     return said.pop() if len(said) == 1 else UNKNOWN
 

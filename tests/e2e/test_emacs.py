@@ -1,4 +1,4 @@
-"""The Emacs package in a real Emacs in a terminal: real keys, the real server; overlays and buffer text are asserted."""
+"""The Emacs package in a real Emacs in a terminal: real keys, the real server, overlays and buffer text."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ class Emacs:
     def ghost(self) -> str:
         """The overlay's text as it is on screen."""
         return self.string(
-            "(and mezzotint--overlay (overlay-buffer mezzotint--overlay) (substring-no-properties (overlay-get mezzotint--overlay 'after-string)))"
+            "(and mezzotint--overlay (overlay-buffer mezzotint--overlay)"
+            " (substring-no-properties (overlay-get mezzotint--overlay 'after-string)))"
         )
 
     def status(self) -> str:
@@ -137,7 +138,8 @@ def suggested(editor: Emacs, line: str = "sizes = [os.path.") -> str:
 
 def test_drafts_sharpen_on_screen_until_the_final_text(editor: Emacs) -> None:
     editor.eval("""(progn (defvar seen nil) (advice-add 'mezzotint--draw :after (lambda ()
-        (push (cons (mezzotint--suggestion-text mezzotint--shown) (mezzotint--suggestion-masked mezzotint--shown)) seen))))""")
+        (push (cons (mezzotint--suggestion-text mezzotint--shown)
+                    (mezzotint--suggestion-masked mezzotint--shown)) seen))))""")
     final = suggested(editor, "total = sum(")
     assert int(editor.eval("(length seen)")) >= 2
     assert editor.eval("(cl-some #'cdr seen)") != "nil"
@@ -170,9 +172,7 @@ def test_accepting_by_word_and_by_line_leaves_the_rest_on_screen(editor: Emacs) 
 
 def test_typing_what_the_suggestion_says_never_takes_it_off_the_screen(editor: Emacs) -> None:
     final = suggested(editor)
-    editor.eval(
-        "(progn (defvar cleared 0) (advice-add 'mezzotint-clear :before (lambda (&rest _) (setq cleared (1+ cleared)))))"
-    )
+    editor.eval("(progn (defvar cleared 0) (advice-add 'mezzotint-clear :before (lambda (&rest _) (cl-incf cleared))))")
     for n in range(1, 4):
         editor.type(final[n - 1])
         editor.until(lambda n=n: editor.ghost() == final[n:], f"{n} characters typed through")  # type: ignore[misc]
