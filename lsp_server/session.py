@@ -170,8 +170,8 @@ class Session:
         plan = holes.plan_at(snapshot, offset, multiline=multiline, max_tokens=self.options.max_tokens)
         if plan is None:
             return []
-        known = self._memory.rest(snapshot, plan) if self.options.live_canvas and not invoked else None
-        if known is not None:
+        known = self._memory.rest(snapshot, plan) if self.options.live_canvas else None
+        if known is not None and not invoked:
             self.counts["fromMemory"] += 1
             self._send_draft(token, snapshot, plan, Draft(0, known, (), 1.0, 0, done=True), cleanup.Cleaned(len(known)))
             return [Suggestion(snapshot, plan, known)]
@@ -180,6 +180,8 @@ class Session:
             texts = await self._denoise(snapshot, plan, token, self.options.candidates if invoked else 1)
         finally:
             self._count_denoising(-1)
+        if texts is not None and known is not None:  # what is on screen stays the first
+            texts = [known, *(text for text in texts if text != known)][: self.options.candidates]
         return None if texts is None else [Suggestion(snapshot, plan, text) for text in texts]
 
     def _request(self, snapshot: Snapshot, plan: Plan) -> InfillRequest:
