@@ -4,7 +4,6 @@
 ;; Version: 0.1.0
 ;; Package-Requires: ((emacs "29.1"))
 ;; Keywords: convenience, languages, completion
-;; URL: https://example.org/mezzotint
 ;; SPDX-License-Identifier: Apache-2.0
 
 ;;; Commentary:
@@ -60,6 +59,8 @@
 (defvar mezzotint--status '("off" . "") "State of the server and its reason.")
 (defvar mezzotint--restarts 0 "Restarts since the server was last stable.")
 
+(defvar mezzotint-mode)
+
 (cl-defstruct (mezzotint--suggestion (:copier mezzotint--copy))
   "TEXT at POINT instead of the text up to END; MASKED spans of it may change.
 ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
@@ -80,7 +81,7 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
   (add-to-list 'eglot-server-programs (cons modes #'mezzotint--contact)))
 
 (defun mezzotint--contact (&rest _)
-  "What eglot starts."
+  "The command and options for eglot."
   `(,@mezzotint-command
     :initializationOptions
     (:drafts ,(if mezzotint-drafts t :json-false) :status t ,@mezzotint-server-options)))
@@ -103,7 +104,7 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
   (force-mode-line-update t))
 
 (defun mezzotint--lighter ()
-  "What the mode line shows."
+  "Text for the mode line."
   (format " Mz[%s]" (car mezzotint--status)))
 
 (defun mezzotint--server ()
@@ -122,7 +123,7 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
         (mezzotint-mode (mezzotint--lost))))
 
 (defun mezzotint--stable (server)
-  "Forget earlier crashes if SERVER still runs."
+  "Forget earlier crashes if SERVER is still running."
   (when (jsonrpc-running-p server) (setq mezzotint--restarts 0)))
 
 (defun mezzotint--lost ()
@@ -205,7 +206,7 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
     (concat (substring text 0 (- line-end same)) (substring text line-end))))
 
 (defun mezzotint--follow ()
-  "Move the suggestion on if what it says was typed; else clear it and return nil."
+  "Move the suggestion on if its text was typed; else clear it and return nil."
   (when-let* ((suggestion mezzotint--shown))
     (let* ((from (mezzotint--suggestion-point suggestion))
            (typed (and (<= from (point)) (buffer-substring-no-properties from (point))))
@@ -235,7 +236,7 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
   (cons (buffer-chars-modified-tick) (buffer-size)))
 
 (defun mezzotint--after-command ()
-  "Follow what was typed, and ask where the text changed."
+  "Follow what was typed, and ask after a change."
   (let ((tick (buffer-chars-modified-tick)))
     (cond ((not (equal tick mezzotint--tick))
            (setq mezzotint--tick tick)
@@ -262,7 +263,8 @@ after the answer to the latter."
   (when-let* ((server (mezzotint--server))
               ((not buffer-read-only))
               ((not (mezzotint--popup-p))))
-    (let ((buffer (current-buffer)) (number (cl-incf mezzotint--asked)) (tick (mezzotint--tick-now)) (point (point)))
+    (let ((buffer (current-buffer)) (number (cl-incf mezzotint--asked))
+          (tick (mezzotint--tick-now)) (point (point)))
       (setq mezzotint--invoked (and then t))
       (eglot--signal-textDocument/didChange)
       (jsonrpc-async-request
@@ -282,7 +284,8 @@ after the answer to the latter."
   "Whether BUFFER is as it was at request NUMBER: TICK and POINT."
   (and (buffer-live-p buffer)
        (with-current-buffer buffer
-         (and mezzotint-mode (= number mezzotint--asked) (= point (point)) (equal tick (mezzotint--tick-now))))))
+         (and mezzotint-mode (= number mezzotint--asked) (= point (point))
+              (equal tick (mezzotint--tick-now))))))
 
 (defun mezzotint--answer (answer)
   "Show the items of ANSWER."
@@ -308,12 +311,14 @@ after the answer to the latter."
 
 (cl-defmethod eglot-handle-notification
   (_server (_method (eql mezzotint/draft)) &key token uri range text masked &allow-other-keys)
-  "Draw a draft: TEXT for RANGE of URI, MASKED spans undecided; TOKEN is its request's number."
+  "Draw a draft: TEXT for RANGE of URI, MASKED spans of it undecided.
+TOKEN is the number of its request."
   (when-let* ((buffer (find-buffer-visiting (eglot-uri-to-path uri))))
     (with-current-buffer buffer
       (when (and mezzotint-mode (eql token mezzotint--asked) (not mezzotint--invoked)
                  (= (point) (cdr (eglot-range-region
-                                  (list :start (plist-get range :start) :end (plist-get range :start))))))
+                                  (list :start (plist-get range :start)
+                                        :end (plist-get range :start))))))
         (mezzotint--show
          (mezzotint--here range text
                           (mapcar (lambda (span) (cons (mezzotint--chars text (elt span 0))
@@ -336,7 +341,8 @@ after the answer to the latter."
       (insert (substring text 0 length))
       (undo-boundary)
       (setq mezzotint--tick (buffer-chars-modified-tick))
-      (when-let* ((server (mezzotint--server))) (jsonrpc-notify server :mezzotint/didAccept (list :kind kind)))
+      (when-let* ((server (mezzotint--server)))
+        (jsonrpc-notify server :mezzotint/didAccept (list :kind kind)))
       (unless whole
         (setf (mezzotint--suggestion-text rest) (substring text length)
               (mezzotint--suggestion-point rest) (point)
@@ -350,13 +356,15 @@ after the answer to the latter."
 (defun mezzotint-accept ()
   "Accept all of the suggestion."
   (interactive)
-  (when mezzotint--shown (mezzotint--insert (length (mezzotint--suggestion-text mezzotint--shown)) "full")))
+  (when mezzotint--shown
+    (mezzotint--insert (length (mezzotint--suggestion-text mezzotint--shown)) "full")))
 
 (defun mezzotint-accept-word ()
   "Accept the next word of the suggestion, with the spaces before it."
   (interactive)
   (when mezzotint--shown
-    (string-match "\\`[ \t\n]*\\(?:[[:alnum:]_]+\\|[^[:alnum:]_ \t\n]+\\)" (mezzotint--suggestion-text mezzotint--shown))
+    (string-match "\\`[ \t\n]*\\(?:[[:alnum:]_]+\\|[^[:alnum:]_ \t\n]+\\)"
+                  (mezzotint--suggestion-text mezzotint--shown))
     (mezzotint--insert (match-end 0) "word")))
 
 (defun mezzotint-accept-line ()
@@ -393,7 +401,7 @@ after the answer to the latter."
   (mezzotint--cycle -1))
 
 (defun mezzotint-dismiss ()
-  "Take the suggestion away until the text changes."
+  "Take the suggestion away until the next change."
   (interactive)
   (cl-incf mezzotint--asked)
   (mezzotint-clear))
@@ -428,10 +436,11 @@ after the answer to the latter."
 (add-hook 'eglot-managed-mode-hook #'mezzotint--managed)
 
 (defun mezzotint-unload-function ()
-  "Undo what loading did."
+  "Undo the loading of this file."
   (remove-hook 'eglot-managed-mode-hook #'mezzotint--managed)
   (setq emulation-mode-map-alists (delq 'mezzotint--emulation emulation-mode-map-alists))
-  (dolist (buffer (buffer-list)) (with-current-buffer buffer (when mezzotint-mode (mezzotint-mode -1))))
+  (dolist (buffer (buffer-list))
+    (with-current-buffer buffer (when mezzotint-mode (mezzotint-mode -1))))
   nil)
 
 (provide 'mezzotint)
