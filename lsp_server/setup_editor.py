@@ -96,16 +96,17 @@ def nvim_lines(command: list[str]) -> str:
 
 
 def emacs_lines(command: list[str]) -> str:
-    """The server for eglot, and the package for ghost text where it is at hand."""
-    cmd = " ".join(map(quoted, command))
-    lines = (
-        "(with-eval-after-load 'eglot\n"
-        f"  (add-to-list 'eglot-server-programs '((python-mode python-ts-mode) . ({cmd}))))\n"
+    """The package for ghost text where it is at hand; otherwise the server for eglot's own completion."""
+    cmd, modes = " ".join(map(quoted, command)), "(python-mode python-ts-mode)"
+    if not (PLUGINS / "emacs" / "mezzotint.el").exists():
+        program = f"(add-to-list 'eglot-server-programs '({modes} . ({cmd})))"
+        return f"(with-eval-after-load 'eglot\n  {program})\n"
+    return (
+        f"(add-to-list 'load-path {quoted(str(PLUGINS / 'emacs'))})\n"
+        "(require 'mezzotint)\n"
+        f"(setq mezzotint-command '({cmd}))\n"
+        f"(mezzotint-use-for '{modes})\n"
     )
-    if (PLUGINS / "emacs" / "mezzotint.el").exists():
-        folder = quoted(str(PLUGINS / "emacs"))
-        lines += f"(add-to-list 'load-path {folder})\n(require 'mezzotint)\n(global-mezzotint-mode 1)\n"
-    return lines
 
 
 def vscode_lines(command: list[str]) -> str:

@@ -10,7 +10,8 @@ import pytest
 from lsp_server import setup_editor
 from lsp_server.setup_editor import main
 
-NVIM = Path(os.environ.get("MEZZOTINT_EDITORS", Path(__file__).parents[1] / ".editors")) / "bin" / "nvim"
+EDITORS = Path(os.environ.get("MEZZOTINT_EDITORS", Path(__file__).parents[1] / ".editors"))
+NVIM, EMACS = EDITORS / "bin" / "nvim", EDITORS / "bin" / "emacs"
 
 
 @pytest.fixture(autouse=True)
@@ -145,3 +146,18 @@ def test_neovim_reads_what_was_written(name: str, home: Path) -> None:
     argv = [str(NVIM), "-n", "--headless", "-u", str(path), "-c", f"echo 'there' {look}", "-c", "qa!"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     assert done.stderr.split() in (["there", "2"], ["there", "v:true"]), done.stderr
+
+
+@pytest.mark.editors
+@pytest.mark.skipif(not EMACS.exists(), reason="SKIPPED Emacs: not installed (editors/emacs/install.sh)")
+@pytest.mark.parametrize("with_package", [True, False])
+def test_emacs_reads_what_was_written(with_package: bool, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not with_package:
+        monkeypatch.setattr(setup_editor, "PLUGINS", home / "none")
+    path = write(home, ".emacs", "")
+    assert main(["emacs", "--write"]) == 0
+    first = "(cdar eglot-server-programs)"
+    ask = f"(progn (require 'eglot) (prin1 (if (functionp {first}) (funcall {first} nil) {first})))"
+    argv = [str(EMACS), "-Q", "--batch", "-l", str(path), "--eval", ask]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+    assert setup_editor.server_command()[0] in done.stdout, done.stdout + done.stderr
