@@ -47,6 +47,13 @@ def run_doctor(argv: list[str]) -> int:
     return doctor(argv)
 
 
+def run_setup(argv: list[str]) -> int:
+    """Print, or add with --write, the lines that an editor needs."""
+    from lsp_server.setup_editor import main as setup
+
+    return setup(argv)
+
+
 def run_train(argv: list[str]) -> int:
     """Train the model from source code found on this machine."""
     from diffusion.train.cli import main as train
@@ -95,6 +102,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "lsp": run_lsp,
     "complete": run_complete,
     "doctor": run_doctor,
+    "setup": run_setup,
     "train": run_train,
     "eval": run_eval,
     "bench": run_bench,

@@ -238,6 +238,57 @@ def test_the_users_own_mapping_is_used_where_nothing_is_suggested(tmp_path: Path
         editor.close()
 
 
+@pytest.mark.parametrize(
+    ("mapping", "typed"),
+    [
+        (
+            'vim.keymap.set("i", "<Tab>", "<Plug>(own)", { remap = true }) vim.keymap.set("i", "<Plug>(own)", "own")',
+            "own",
+        ),
+        ('vim.keymap.set("i", "<Tab>", function() return "o<Space>n" end, { expr = true })', "o n"),
+        ('vim.keymap.set("i", "<Tab>", [["o" . "wn"]], { expr = true })', "own"),
+        ("", "   "),  # Neovim's own mapping, which jumps in snippets
+    ],
+)
+def test_every_kind_of_mapping_does_what_it_did_while_nothing_is_suggested(
+    mapping: str, typed: str, tmp_path: Path
+) -> None:
+    editor = Neovim(tmp_path, mapping + "\n" + init())
+    try:
+        editor.ready()
+        editor.nvim.command("Mezzotint toggle")  # the keys stay, and nothing is suggested
+        editor.type("Go#<Tab>.")
+        editor.until(lambda: editor.text().endswith(".\n"), "what was typed")
+        assert editor.text().endswith(f"#{typed}.\n")
+    finally:
+        editor.close()
+
+
+def test_a_server_that_cannot_be_run_is_said_once_and_in_the_status(tmp_path: Path) -> None:
+    own = init().replace(repr(sys.executable), '"no-such-program"')
+    editor = Neovim(tmp_path, own)
+    try:
+        editor.until(lambda: editor.status() == "mezzotint: error (cannot run no-such-program)", "the reason")
+        editor.nvim.command("edit! other.py")
+        assert editor.nvim.command_output("messages").count("no-such-program") == 1
+        editor.type("ix")
+        editor.until(lambda: editor.text() == "x\n", "typing to work")
+    finally:
+        editor.close()
+
+
+def test_a_plugin_that_is_loaded_late_finds_the_open_file(tmp_path: Path) -> None:
+    append, rest = init().split("vim.g.shown", 1)
+    late = append.replace("vim.opt.rtp", "-- vim.opt.rtp")
+    editor = Neovim(tmp_path, late)
+    try:
+        editor.lua(f"vim.opt.rtp:append({str(ROOT / 'editors' / 'nvim')!r}); vim.g.shown{rest}")
+        editor.nvim.command("runtime plugin/mezzotint.lua")
+        editor.ready()
+    finally:
+        editor.close()
+
+
 def test_no_ghost_text_while_the_popup_menu_is_open(editor: Neovim) -> None:
     suggested(editor, "na")
     editor.type("<C-n>")

@@ -3,7 +3,7 @@ local config = require("mezzotint.config")
 
 local M = {}
 
-local MAX_RESTARTS, FIRST_DELAY_MS, STABLE_MS = 5, 1000, 30000
+local MAX_RESTARTS, FIRST_DELAY_MS, STABLE_MS, STOP_MS = 5, 1000, 30000, 2000
 local state = { name = "off", message = "", enabled = true, restarts = 0 }
 
 --- "mezzotint: idle", with the reason behind an error.
@@ -75,9 +75,19 @@ local function options()
   }
 end
 
+-- Whether there is such a program; said once, and in the status.
+local function can_run()
+  local cmd = config.options.cmd
+  if type(cmd) ~= "table" or vim.fn.executable(cmd[1]) == 1 then return true end
+  local reason = "cannot run " .. cmd[1]
+  if state.message ~= reason then vim.notify("Mezzotint: " .. reason .. "; see :checkhealth mezzotint", vim.log.levels.WARN) end
+  set("error", reason)
+  return false
+end
+
 --- Attach a buffer that wants suggestions; starts the server for the first.
 function M.attach(buffer)
-  if not state.enabled or not config.is_on(buffer) then return end
+  if not state.enabled or not config.is_on(buffer) or not can_run() then return end
   require("mezzotint.keys").map()
   vim.lsp.start(options(), { bufnr = buffer, silent = true, reuse_client = function(client) return client.name == "mezzotint" end })
 end
@@ -88,6 +98,7 @@ local function stop(after)
   if not client then return after and after() end
   state.stopping = true
   client:stop()
+  vim.defer_fn(function() if not client:is_stopped() then client:stop(true) end end, STOP_MS) -- it hangs
   local timer = assert(vim.uv.new_timer())
   timer:start(20, 20, vim.schedule_wrap(function()
     if not client:is_stopped() or timer:is_closing() then return end
@@ -101,6 +112,11 @@ end
 function M.restart()
   state.enabled, state.restarts = true, 0
   stop(start_again)
+end
+
+--- Attach what is open already: the plugin was loaded late.
+function M.attach_all()
+  start_again()
 end
 
 --- Switch everything on or off; off ends the server.

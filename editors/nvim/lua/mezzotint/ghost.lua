@@ -110,12 +110,19 @@ function M.follow(buffer)
     M.clear(buffer)
     return false
   end
+  local rest = suggestion.text:sub(#typed + 1)
+  local items = { rest } -- the other candidates that say this too come behind it
+  for _, item in ipairs(suggestion.items) do
+    local left = vim.startswith(item, typed) and item:sub(#typed + 1) or ""
+    if left ~= "" and not vim.list_contains(items, left) then items[#items + 1] = left end
+  end
   M.show(buffer, vim.tbl_extend("force", suggestion, {
     col = col,
     end_col = suggestion.end_col + #typed,
-    text = suggestion.text:sub(#typed + 1),
+    text = rest,
     masked = moved(suggestion.masked, #typed),
-    items = vim.tbl_map(function(item) return vim.startswith(item, typed) and item:sub(#typed + 1) or "" end, suggestion.items),
+    items = items,
+    index = 1,
     line = line,
   }))
   return true

@@ -33,6 +33,7 @@ function M.init()
     desc = "Start Mezzotint",
     callback = function(event) require("mezzotint.client").attach(event.buf) end,
   })
+  if vim.v.vim_did_enter == 1 then vim.schedule(function() require("mezzotint.client").attach_all() end) end
 end
 
 return M

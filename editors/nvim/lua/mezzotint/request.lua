@@ -44,6 +44,7 @@ function M.on_draft(draft)
   local running, buffer = client.get(), asked.buffer
   if not running or not buffer or asked.invoked or draft.token ~= asked.number or draft.uri ~= vim.uri_from_bufnr(buffer) then return end
   if not unchanged() or not may_show(buffer) then return end
+  if draft.text == "" and not draft.done then return end -- nothing to show yet: what is on screen stays
   local new = suggestion(running, draft.range, draft.text, draft.masked, { draft.text })
   if new then ghost.show(buffer, new) end
 end
