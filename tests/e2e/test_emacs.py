@@ -280,7 +280,7 @@ def test_pictures(tmp_path: Path) -> None:
     try:
         editor.until(lambda: editor.status() == "idle" and editor.eval("mezzotint-mode") == "t", "the server")
         editor.eval("(progn (menu-bar-mode -1) (goto-char (point-max)) (message nil))")
-        editor.type("def total(values):", "Enter")
+        editor.type("total = sum(")
         editor.until(
             lambda: editor.ghost() and editor.eval("(mezzotint--suggestion-masked mezzotint--shown)") != "nil",
             "a draft",
