@@ -1,0 +1,196 @@
+// The suggestion on screen: drafts drawn as a decoration, the final one left to VS Code's own ghost text.
+//
+// Rule: one suggestion at a time, of the active editor, at its cursor, for its present text; whatever else arrives is
+// dropped. While the user types what it says, it only loses its first characters. A decoration is one pseudo-element,
+// so undecided spans are a gradient behind it, and the lines after the first are a count until the final text.
+//
+//     drafts.receive(params)                // mezzotint/draft
+//     drafts.finish(document, position, text, range)   // the answer: the decoration goes, ghost text comes
+
+import {
+  commands,
+  type Disposable,
+  Position,
+  Range,
+  type TextDocument,
+  type TextDocumentChangeEvent,
+  type TextEditor,
+  type TextEditorSelectionChangeEvent,
+  ThemeColor,
+  window,
+  workspace,
+} from "vscode";
+
+import { advanced, cssContent, cssShade, type Span } from "./text";
+
+/** The parameters of `mezzotint/draft` that are used here. */
+export interface DraftParams {
+  uri: string;
+  version: number;
+  position: { line: number; character: number };
+  range: { start: { line: number; character: number }; end: { line: number; character: number } };
+  text: string;
+  masked: Span[];
+  done: boolean;
+}
+
+/** A suggestion for `document` as it is at `version`; `replaced` characters after the cursor give way to it. */
+interface Suggestion {
+  document: TextDocument;
+  version: number;
+  position: Position;
+  text: string;
+  masked: Span[];
+  replaced: number;
+  final: boolean;
+  acceptWhenFinal: boolean;
+}
+
+const VISIBLE = "mezzotint.draftVisible";
+
+/** How much of a suggestion was taken. */
+export type Kind = "full" | "line" | "word";
+
+export class Drafts implements Disposable {
+  private readonly decoration = window.createTextEditorDecorationType({});
+  private readonly subscriptions: Disposable[];
+  private suggestion: Suggestion | undefined;
+  private drawnIn: TextEditor | undefined;
+  /** While the popup menu has the word, no drafts are drawn. */
+  popup = false;
+
+  constructor(private readonly accepted: (kind: Kind) => void) {
+    this.subscriptions = [
+      workspace.onDidChangeTextDocument((event) => { this.documentChanged(event); }),
+      window.onDidChangeTextEditorSelection((event) => { this.selectionChanged(event); }),
+      window.onDidChangeActiveTextEditor(() => { this.clear(); }),
+    ];
+  }
+
+  /** Take a draft from the server. */
+  receive(params: DraftParams): void {
+    const editor = window.activeTextEditor;
+    const position = new Position(params.position.line, params.position.character);
+    if (params.done || this.popup || editor?.document.uri.toString() !== params.uri) return;
+    if (editor.document.version !== params.version || !atCursor(editor, position)) return;
+    const before = this.suggestionAt(editor.document, position);
+    if (before?.final) return; // VS Code shows this text already
+    const replaced = params.range.end.character - params.position.character;
+    const draft = { document: editor.document, version: params.version, position, text: params.text, masked: params.masked };
+    this.suggestion = { ...draft, replaced, final: false, acceptWhenFinal: before?.acceptWhenFinal ?? false };
+    this.draw(editor);
+  }
+
+  /** Take the final text; true if it was inserted at once, because the user has accepted it while it was a draft. */
+  finish(document: TextDocument, position: Position, text: string, range: Range): boolean {
+    const acceptNow = this.suggestionAt(document, position)?.acceptWhenFinal ?? false;
+    const replaced = range.end.character - position.character;
+    const final = { document, version: document.version, position, text, masked: [], replaced };
+    this.suggestion = { ...final, final: true, acceptWhenFinal: false };
+    this.erase();
+    if (acceptNow) void this.insert(range, text);
+    return acceptNow;
+  }
+
+  /** Forget the suggestion, if it is not VS Code's already. */
+  clearDraft(): void {
+    if (this.suggestion?.final === false) this.clear();
+  }
+
+  /** Forget the suggestion. */
+  clear(): void {
+    this.suggestion = undefined;
+    this.erase();
+  }
+
+  /** Whether the suggestion is what VS Code shows at this position now. */
+  isFinal(document: TextDocument, position: Position): boolean {
+    return this.suggestionAt(document, position)?.final ?? false;
+  }
+
+  /** Insert the final text as soon as it is there. */
+  accept(): void {
+    if (this.suggestion) this.suggestion.acceptWhenFinal = true;
+  }
+
+  dispose(): void {
+    this.clear();
+    for (const one of [...this.subscriptions, this.decoration]) one.dispose();
+  }
+
+  private suggestionAt(document: TextDocument, position: Position): Suggestion | undefined {
+    const one = this.suggestion;
+    return one?.document === document && one.version === document.version && one.position.isEqual(position) ? one : undefined;
+  }
+
+  /** Follow the user: typed through, accepted in part or whole, or gone. */
+  private documentChanged(event: TextDocumentChangeEvent): void {
+    const old = this.suggestion;
+    if (old?.document !== event.document || event.contentChanges.length === 0) return;
+    const [change] = event.contentChanges;
+    const typed = change !== undefined && event.contentChanges.length === 1 ? typedBy(old, change.range, change.text) : undefined;
+    const rest = typed === undefined ? undefined : advanced(old.text, old.masked, typed);
+    if (typed === undefined || rest === undefined) {
+      this.clear();
+      return;
+    }
+    if (old.final && typed.length > 1 && rest.text) this.accepted(rest.text.startsWith("\n") || typed.includes("\n") ? "line" : "word");
+    const position = event.document.positionAt(event.document.offsetAt(old.position) + typed.length);
+    this.suggestion = { ...old, ...rest, position, version: event.document.version };
+    if (!rest.text) this.clear();
+    else if (!old.final && window.activeTextEditor) this.draw(window.activeTextEditor);
+  }
+
+  private selectionChanged(event: TextEditorSelectionChangeEvent): void {
+    const one = this.suggestion;
+    if (one?.document === event.textEditor.document && !atCursor(event.textEditor, one.position)) this.clear();
+  }
+
+  private draw(editor: TextEditor): void {
+    const one = this.suggestion;
+    const lines = one?.text.split("\n") ?? [];
+    const first = lines[0] ?? "";
+    if (!one?.text.trim()) {
+      this.erase();
+      return;
+    }
+    const line = editor.document.lineAt(one.position.line).text;
+    const kept = line.slice(one.position.character, one.position.character + one.replaced);
+    const shown = lines.length === 1 && kept && first.endsWith(kept) ? first.slice(0, -kept.length) : first;
+    const more = lines.length > 1 ? `  … +${lines.length - 1}` : "";
+    const tabSize = Number(editor.options.tabSize);
+    const shade = cssShade(shown, one.masked, tabSize);
+    const after = {
+      contentText: cssContent(shown + more, tabSize),
+      color: new ThemeColor("editorGhostText.foreground"),
+      textDecoration: `none; ${shade}`,
+    };
+    editor.setDecorations(this.decoration, [{ range: new Range(one.position, one.position), renderOptions: { after } }]);
+    if (!this.drawnIn) void commands.executeCommand("setContext", VISIBLE, true);
+    this.drawnIn = editor;
+  }
+
+  private erase(): void {
+    if (!this.drawnIn) return;
+    this.drawnIn.setDecorations(this.decoration, []);
+    this.drawnIn = undefined;
+    void commands.executeCommand("setContext", VISIBLE, false);
+  }
+
+  /** Insert the final text as one undo step, the cursor behind it. */
+  private async insert(range: Range, text: string): Promise<void> {
+    const editor = window.activeTextEditor;
+    this.suggestion = undefined;
+    if (editor && (await editor.edit((edit) => { edit.replace(range, text); }))) this.accepted("full");
+  }
+}
+
+/** Whether the editor has one cursor, there, and nothing is selected. */
+function atCursor(editor: TextEditor, position: Position): boolean {
+  return editor.selections.length === 1 && editor.selection.isEmpty && editor.selection.active.isEqual(position);
+}
+
+/** What was inserted at the suggestion's cursor by a change that replaced nothing; undefined for any other change. */
+function typedBy(old: Suggestion, range: Range, text: string): string | undefined {
+  return range.isEmpty && range.start.isEqual(old.position) ? text.replaceAll("\r\n", "\n") : undefined;
+}

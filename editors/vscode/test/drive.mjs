@@ -1,0 +1,110 @@
+// Drives VS Code in a headless browser for tests/e2e/test_vscode.py: one JSON request a line in, one JSON answer a line out.
+//
+// Rule: no assertion and no waiting for an outcome here; `look` and `frames` say what is on screen, Python judges.
+//
+//     {"op": "type", "args": ["self.", 40]}   ->   {"result": null}
+
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+
+const [modules, executablePath, profile, url] = process.argv.slice(2);
+const { chromium } = createRequire(`${modules}/`)("playwright-core");
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"];
+const QUIET = ["--disable-component-update", "--disable-sync"];
+
+/** In the page: what a user sees. `frames` gathers it for every painted frame in which it changed. */
+function watch() {
+  const texts = (selector) => [...document.querySelectorAll(selector)].map((one) => one.textContent.replace(/\u00a0/g, " "));
+  const pseudo = (one) => {
+    const style = getComputedStyle(one, "::after");
+    const text = /^"(.*)"$/.exec(style.content)?.[1] ?? "";
+    return { text: text.replace(/\\(.)/g, "$1").replace(/\u00a0/g, " "), shaded: style.backgroundImage.split("ch,").length > 1 || style.backgroundImage !== "none" };
+  };
+  const suggestion = () => {
+    const drafts = [...document.querySelectorAll('.view-line span[class*="ced-"]')].map(pseudo).filter((one) => one.text);
+    const zone = [...document.querySelectorAll(".suggest-preview-text .view-line, .view-zones .view-line, .ghost-text-view-zone .view-line")];
+    const inline = texts(".view-line .ghost-text-decoration, .view-line .ghost-text, .view-line .ghost-text-decoration-preview");
+    return {
+      draft: drafts.map((one) => one.text).join("|"),
+      shaded: drafts.some((one) => one.shaded),
+      ghost: [...new Set(inline)].join(""),
+      ghostLines: zone.length,
+    };
+  };
+  window.mezzotintLook = () => ({
+    ...suggestion(),
+    lines: [...document.querySelectorAll(".view-lines > .view-line")]
+      .sort((a, b) => parseInt(a.style.top) - parseInt(b.style.top))
+      .map((line) => line.textContent.replace(/\u00a0/g, " ")),
+    popup: document.querySelector(".suggest-widget.visible") !== null,
+    status: document.querySelector('.statusbar-item[aria-label^="Mezzotint"], .statusbar-item [aria-label^="Mezzotint"]')?.getAttribute("aria-label") ?? "",
+    messages: texts(".notification-toast .notification-list-item-message"),
+  });
+  window.mezzotintFrames = [];
+  let last = "";
+  const sample = () => {
+    const now = suggestion();
+    const key = JSON.stringify(now);
+    if (key !== last) window.mezzotintFrames.push({ ...now, ms: Math.round(performance.now()) });
+    last = key;
+  };
+  // The editor draws in animation frames of its own; a resize observer is called after all of them, before the paint.
+  const clock = document.body.appendChild(document.createElement("div"));
+  clock.style.cssText = "position: fixed; height: 1px; width: 1px; opacity: 0";
+  const frame = () => {
+    clock.style.width = clock.style.width === "1px" ? "2px" : "1px";
+    requestAnimationFrame(frame);
+  };
+  new ResizeObserver(sample).observe(clock);
+  requestAnimationFrame(frame);
+}
+
+const context = await chromium.launchPersistentContext(profile, {
+  executablePath, headless: true, viewport: { width: 900, height: 480 }, deviceScaleFactor: 1.5, args: [...FLAGS, ...QUIET],
+});
+const page = context.pages()[0];
+
+const operations = {
+  async load() {
+    await page.goto(url, { waitUntil: "domcontentloaded" });
+    await page.waitForSelector(".monaco-workbench .statusbar", { timeout: 90_000 });
+    await page.evaluate(watch);
+  },
+  async open(name, line, column) {
+    await page.keyboard.press("Control+P");
+    await page.waitForSelector(".quick-input-widget", { timeout: 20_000 });
+    await page.keyboard.type(name);
+    await page.waitForSelector(`.quick-input-widget .monaco-list-row[aria-label^="${name}"]`, { timeout: 20_000 });
+    await page.keyboard.type(`:${line}:${column}`);
+    await page.waitForTimeout(300);
+    await page.keyboard.press("Enter");
+    await page.waitForSelector(".monaco-editor .view-lines", { timeout: 20_000 });
+  },
+  async command(title) {
+    await page.keyboard.press("F1");
+    await page.waitForSelector(".quick-input-widget .monaco-list-row", { timeout: 20_000 });
+    await page.keyboard.type(title);
+    await page.waitForSelector(`.quick-input-widget .monaco-list-row[aria-label^="${title}"]`, { timeout: 20_000 });
+    await page.keyboard.press("Enter");
+  },
+  press: (key) => page.keyboard.press(key),
+  type: (text, delay_ms = 0) => page.keyboard.type(text, { delay: delay_ms }),
+  click: (selector) => page.locator(selector).first().click({ timeout: 20_000 }),
+  look: () => page.evaluate(() => window.mezzotintLook()),
+  frames: () => page.evaluate(() => window.mezzotintFrames.splice(0)),
+  html: (selector) => page.evaluate((s) => [...document.querySelectorAll(s)].map((one) => one.outerHTML).join("\n"), selector),
+  picture: async (path) => {
+    await page.locator(".monaco-editor").first().screenshot({ path, caret: "initial", animations: "allow" });
+  },
+  close: () => context.close(),
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { op, args = [] } = JSON.parse(line);
+  const answer = await Promise.resolve().then(() => operations[op](...args)).then(
+    (result) => ({ result: result ?? null }),
+    (error) => ({ error: String(error.message).slice(0, 800) }),
+  );
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+  if (op === "close") process.exit(0);
+}
