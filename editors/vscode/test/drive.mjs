@@ -36,6 +36,7 @@ function watch() {
     lines: [...document.querySelectorAll(".view-lines > .view-line")]
       .sort((a, b) => parseInt(a.style.top) - parseInt(b.style.top))
       .map((line) => line.textContent.replace(/\u00a0/g, " ")),
+    dirty: document.querySelector(".tab.active.dirty, .title.tabs .tab.dirty") !== null,
     popup: document.querySelector(".suggest-widget.visible") !== null,
     status: document.querySelector('.statusbar-item[aria-label^="Mezzotint"], .statusbar-item [aria-label^="Mezzotint"]')?.getAttribute("aria-label") ?? "",
     messages: texts(".notification-toast .notification-list-item-message"),
@@ -49,9 +50,10 @@ function watch() {
     last = key;
   };
   // The editor draws in animation frames of its own; a resize observer is called after all of them, before the paint.
-  const clock = document.body.appendChild(document.createElement("div"));
+  const clock = document.createElement("div");
   clock.style.cssText = "position: fixed; height: 1px; width: 1px; opacity: 0";
   const frame = () => {
+    if (!clock.isConnected) document.body?.appendChild(clock);
     clock.style.width = clock.style.width === "1px" ? "2px" : "1px";
     requestAnimationFrame(frame);
   };
@@ -66,9 +68,9 @@ const page = context.pages()[0];
 
 const operations = {
   async load() {
+    await page.addInitScript(watch); // also after a reload of the window
     await page.goto(url, { waitUntil: "domcontentloaded" });
     await page.waitForSelector(".monaco-workbench .statusbar", { timeout: 90_000 });
-    await page.evaluate(watch);
   },
   async open(name, line, column) {
     await page.keyboard.press("Control+P");
