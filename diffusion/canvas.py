@@ -17,7 +17,7 @@ import numpy as np
 
 from cuda_ext.rules import LEFT, RIGHT, Rule, row_rules
 from diffusion.healing import Edge
-from diffusion.request import Draft, Hole
+from diffusion.request import Draft, Hole, Start
 from diffusion.tokenizer import END, MASK, Tokenizer
 
 
@@ -40,8 +40,15 @@ class Canvas:
     right: Edge
 
     @classmethod
-    def blank(cls, tokenizer: Tokenizer, middle: tuple[Hole | str, ...], left: Edge, right: Edge) -> Canvas:
-        """All holes masked, the text between them fixed."""
+    def blank(
+        cls,
+        tokenizer: Tokenizer,
+        middle: tuple[Hole | str, ...],
+        left: Edge,
+        right: Edge,
+        start: Start | None = None,
+    ) -> Canvas:
+        """All holes masked, or the first as `start` says; the text between them fixed."""
         ids: list[int] = []
         fixed: list[bool] = []
         holes: list[tuple[int, int]] = []
@@ -55,7 +62,25 @@ class Canvas:
         left = left if isinstance(middle[0], Hole) else Edge(left.text, None)
         right = right if isinstance(middle[-1], Hole) else Edge(right.text, None)
         rows, certain = np.array(ids, dtype=np.int64), np.ones(len(ids), dtype=np.float32)
-        return cls(tokenizer, rows, np.array(fixed), certain, holes, multiline, left, right)
+        canvas = cls(tokenizer, rows, np.array(fixed), certain, holes, multiline, left, right)
+        if start is not None:
+            canvas.begin(start)
+        return canvas
+
+    def begin(self, start: Start) -> None:
+        """Put `start` into the first hole, its doubtful tokens masked; what does not fit is left out."""
+        first, stop = self.holes[0]
+        left = self.left.text if first == 0 else ""
+        right = self.right.text if len(self.holes) == 1 and start.closed else ""
+        pieces = [(left, 1.0), *start.pieces, (right, 1.0)]
+        tokens = self.tokenizer.encode("".join(text for text, _ in pieces))[: stop - first]
+        _, spans = decode_spans(self.tokenizer, tokens)
+        sure = [least(pieces, *span) for span in spans]
+        row = first + len(tokens)
+        self.ids[first:row] = [token if p > 0 else MASK for token, p in zip(tokens, sure, strict=True)]
+        self.probability[first:row] = [p or 1.0 for p in sure]
+        if start.closed:
+            self.ids[row:stop] = END
 
     @cached_property
     def flags(self) -> np.ndarray:
@@ -114,26 +139,32 @@ class Canvas:
     def draft(self, guess: np.ndarray, step: int, forward_passes: int, reason: str = "") -> Draft:
         """What the canvas reads as, with `guess` (C,) standing in for the masked rows."""
         read = self._read(guess)
-        text, spans = decode_spans(self.tokenizer, [token for token, _ in read])
-        masked = [span for span, (_, undecided) in zip(spans, read, strict=True) if undecided]
+        text, spans = decode_spans(self.tokenizer, [token for token, _, _ in read])
+        masked = [span for span, (_, undecided, _) in zip(spans, read, strict=True) if undecided]
         skip = len(self.left.text) if text.startswith(self.left.text) else 0
         stop = len(text) - len(self.right.text) if text.endswith(self.right.text) else len(text)
         stop = max(skip, stop)
         spans_left = merge_spans([(max(a, skip) - skip, min(b, stop) - skip) for a, b in masked])
+        tokens = tuple(
+            (max(a, skip) - skip, min(b, stop) - skip, 0.0 if undecided else p)
+            for (a, b), (_, undecided, p) in zip(spans, read, strict=True)
+            if max(a, skip) < min(b, stop)
+        )
         sure = self.probability[self.revealed]
         confidence = math.exp(float(np.log(np.maximum(sure, 1e-9)).mean())) if len(sure) else 0.0
         if reason == "complete" and self.length_unknown(guess):
             reason = "length"
-        return Draft(step, text[skip:stop], spans_left, confidence, forward_passes, bool(reason), reason)
+        return Draft(step, text[skip:stop], spans_left, confidence, forward_passes, bool(reason), reason, tokens)
 
-    def _read(self, guess: np.ndarray) -> list[tuple[int, bool]]:
-        """(token, undecided) of every row that shows: holes up to their first end, fixed text whole."""
+    def _read(self, guess: np.ndarray) -> list[tuple[int, bool, float]]:
+        """(token, undecided, probability) of every row that shows: holes up to their first end, fixed text whole."""
         ids, masked = np.where(self.masked, guess, self.ids).tolist(), self.masked.tolist()
         hidden = np.zeros(len(ids), dtype=bool)
         for start, stop in self.holes:
             ended = next((row for row in range(start, stop) if ids[row] == END), stop)
             hidden[ended:stop] = True
-        return [(ids[row], masked[row]) for row in range(len(ids)) if not hidden[row]]
+        sure = self.probability.tolist()
+        return [(ids[row], masked[row], sure[row]) for row in range(len(ids)) if not hidden[row]]
 
 
 def decode_spans(tokenizer: Tokenizer, ids: list[int]) -> tuple[str, list[tuple[int, int]]]:
@@ -146,6 +177,16 @@ def decode_spans(tokenizer: Tokenizer, ids: list[int]) -> tuple[str, list[tuple[
         spans.append((start, len(text) + bool(decoder.getstate()[0])))
     text += decoder.decode(b"", final=True)
     return text, [(a, min(b, len(text))) for a, b in spans]
+
+
+def least(pieces: list[tuple[str, float]], start: int, stop: int) -> float:
+    """The least probability of the pieces that text[start:stop] touches."""
+    found, at = 1.0, 0
+    for text, probability in pieces:
+        if at < stop and start < at + len(text):
+            found = min(found, probability)
+        at += len(text)
+    return found
 
 
 def merge_spans(spans: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

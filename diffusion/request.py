@@ -25,11 +25,29 @@ class Hole:
 
 
 @dataclass(frozen=True)
+class Start:
+    """What the first hole holds before the first denoising step, instead of masks.
+
+    `pieces` are stretches of text and how sure they are; a token that touches a piece of probability 0 is masked.
+    `closed`: the hole ends behind them, else masks follow.
+    """
+
+    pieces: tuple[tuple[str, float], ...]
+    closed: bool = True
+
+    @property
+    def text(self) -> str:
+        """All pieces, the doubtful ones included."""
+        return "".join(text for text, _ in self.pieces)
+
+
+@dataclass(frozen=True)
 class InfillRequest:
     """What to fill, and between what.
 
     `middle` is what lies between `prefix` and `suffix`: holes, and the fixed text between two holes.
     `other_files` are chunks of related files, least relevant first; they are encoded before everything else.
+    `start` is what the first hole starts from; None means masks, or what `recall` finds.
     `deadline_ms` counts from the first `next()` of the generator; None means no deadline.
     """
 
@@ -40,6 +58,7 @@ class InfillRequest:
     deadline_ms: float | None = None
     seed: int = 0
     temperature: float = 0.0
+    start: Start | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for a middle without a hole or a hole without room."""
@@ -56,6 +75,7 @@ class Draft:
 
     `text` fills the whole middle: what is decided, plus the model's present best guess where it is not.
     `masked` are the half-open spans of `text`, in code points, that are still guesses, sorted and disjoint.
+    `tokens` are (start, stop, probability) of every token of `text`, 0 where it is a guess.
     `confidence` is the geometric mean probability of the decided tokens (0 when none is decided).
     `reason` is "" while denoising; a draft with `done` has "complete", "deadline" or "length"
     (no end of the hole was found on the canvas). A cancelled run simply yields no further draft.
@@ -68,3 +88,4 @@ class Draft:
     forward_passes: int
     done: bool = False
     reason: str = ""
+    tokens: tuple[tuple[int, int, float], ...] = ()

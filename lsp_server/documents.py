@@ -161,9 +161,9 @@ class Document:
                 start_byte=len(head),
                 old_end_byte=len(head) + len(old_bytes),
                 new_end_byte=len(head) + len(new_bytes),
-                start_point=_tree_point(head),
-                old_end_point=_tree_point(head + old_bytes),
-                new_end_point=_tree_point(head + new_bytes),
+                start_point=syntax.point(head),
+                old_end_point=syntax.point(head + old_bytes),
+                new_end_point=syntax.point(head + new_bytes),
             )
         self._check_size()
 
@@ -192,11 +192,6 @@ class Document:
                 self._encoding,
             )
         return self._snapshot
-
-
-def _tree_point(head: bytes) -> tuple[int, int]:
-    """Return the tree-sitter point (row, byte column) of the end of `head`."""
-    return head.count(b"\n"), len(head) - (head.rfind(b"\n") + 1)
 
 
 class Documents:

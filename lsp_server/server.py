@@ -121,7 +121,7 @@ def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
 def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
     """Apply changes to a document."""
     document = params.text_document
-    ls.session.documents.change(document.uri, document.version, [_edit(change) for change in params.content_changes])
+    ls.session.changed(document.uri, document.version, [_edit(change) for change in params.content_changes])
 
 
 def _edit(change: types.TextDocumentContentChangeEvent) -> Edit | str:

@@ -9,17 +9,20 @@ Rule: everything here runs on the event loop; the model thread only reaches it t
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
-from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from diffusion.request import Draft, Hole, InfillRequest
-from lsp_server import cleanup, context, holes
-from lsp_server.documents import Documents, Snapshot
+from lsp_server import cleanup, context, feedback, holes
+from lsp_server.candidates import ALTERNATIVE, Verdict, propose
+from lsp_server.documents import Documents, Edit, Snapshot
 from lsp_server.drafts import DRAFT, STATUS, Suggestion, draft_params
 from lsp_server.holes import Plan
+from lsp_server.live import Memory
 from lsp_server.options import Options, from_client
 from lsp_server.worker import EngineFailedError, Infiller, Worker
 
@@ -44,7 +47,7 @@ class Session:
         self._tell = tell
         self._on_state = on_state
         self._told: set[str] = set()
-        self._typed_through = TypedThrough()
+        self._memory = Memory()
         self.options = Options()
         self.documents = Documents()
         self.worker = Worker(lambda: load(self.options), self._state_changed)
@@ -121,11 +124,16 @@ class Session:
             self._loop = asyncio.get_running_loop()
         self.worker.submit(uri, request, None)
 
+    def changed(self, uri: str, version: int, edits: Sequence[Edit | str]) -> None:
+        """Take a change of a document; each is a keystroke, or as good as one."""
+        self.counts["keystrokes"] += 1
+        self.documents.change(uri, version, edits)
+
     def closed(self, uri: str) -> None:
         """Forget a document and what runs for it."""
         self.worker.supersede(uri)
         self.documents.close(uri)
-        self._typed_through.forget(uri)
+        self._memory.forget(uri)
 
     def _refusal(self, uri: str) -> str:
         """Return why a document gets no completions, or ""."""
@@ -160,50 +168,75 @@ class Session:
         plan = holes.plan_at(snapshot, offset, multiline=multiline, max_tokens=self.options.max_tokens)
         if plan is None:
             return []
-        known = self._typed_through.rest(snapshot, plan)
+        known = self._memory.rest(snapshot, plan) if self.options.live_canvas and not invoked else None
         if known is not None:
-            self.counts["typedThrough"] += 1
+            self.counts["fromMemory"] += 1
             self._send_draft(token, snapshot, plan, Draft(0, known, (), 1.0, 0, done=True), cleanup.Cleaned(len(known)))
             return [Suggestion(snapshot, plan, known)]
         self._count_denoising(1)
         try:
-            text = await self._denoise(snapshot, plan, token)
+            texts = await self._denoise(snapshot, plan, token, self.options.candidates if invoked else 1)
         finally:
             self._count_denoising(-1)
-        if text:
-            self._typed_through.remember(snapshot, plan, text)
-        return None if text is None else [Suggestion(snapshot, plan, text)] if text else []
+        return None if texts is None else [Suggestion(snapshot, plan, text) for text in texts]
 
-    async def _denoise(self, snapshot: Snapshot, plan: Plan, token: int | str | None) -> str | None:
-        """Run the engine on a hole: the cleaned text, "" for nothing, None when superseded."""
+    def _request(self, snapshot: Snapshot, plan: Plan) -> InfillRequest:
+        """What the engine is asked: from masks, or from what is still good of the last draft."""
+        request = context.infill_request(snapshot, plan, self.options)
+        start = self._memory.start(snapshot, plan) if self.options.live_canvas else None
+        self.counts["warmStarts"] += start is not None
+        return dataclasses.replace(request, start=start)
+
+    async def _denoise(self, snapshot: Snapshot, plan: Plan, token: int | str | None, n: int) -> list[str] | None:
+        """Run the engine on a hole: up to `n` texts, best first, [] for nothing, None when superseded."""
         self._loop = asyncio.get_running_loop()
         frame = context.frame(snapshot, plan)
+        judge = partial(self._judge, snapshot, plan, frame)
 
         def show(draft: Draft) -> None:
             """Send a draft (on the event loop), unless the job has been stopped meanwhile."""
-            if not job.stop.is_set():
-                cleaned = cleanup.clean(draft.text, frame)
-                if cleaned is not None or draft.done:
-                    self._send_draft(token, snapshot, plan, draft, cleaned or cleanup.Cleaned(0))
+            if job.stop.is_set() or draft.reason == ALTERNATIVE:
+                return
+            whole = cleanup.Cleaned(len(draft.text))
+            cleaned = whole if draft.done else cleanup.clean(draft.text, frame)
+            if cleaned is not None:
+                self._memory.remember(snapshot, plan, draft, cleaned.of(draft.text))
+                self._send_draft(token, snapshot, plan, draft, cleaned)
 
         def on_draft(draft: Draft) -> None:
             """Pass a draft to the event loop (called in the model thread)."""
-            if self.options.drafts:
-                self._soon(partial(show, draft))
+            self._soon(partial(show, draft))
+            if self.options.drafts and self.options.draft_delay_ms and not draft.done:
+                job.stop.wait(self.options.draft_delay_ms / 1000)
 
-        job = self.worker.submit(snapshot.uri, context.infill_request(snapshot, plan, self.options), on_draft)
+        def work(engine: Infiller, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
+            """Denoise, judge and repair (called in the model thread)."""
+            return propose(engine, request, judge, cancelled, n, repair=self.options.syntax_feedback)
+
+        job = self.worker.submit(snapshot.uri, self._request(snapshot, plan), on_draft, work)
         try:
-            last = await asyncio.wrap_future(job.future)
+            done = await asyncio.wrap_future(job.future)
         except asyncio.CancelledError:
             self.worker.cancel(job)
             raise
         except EngineFailedError as error:
             self.tell_once(f"Mezzotint: {error}")
-            return ""
-        if last is None:
-            return None if job.stop.is_set() else ""
-        cleaned = cleanup.clean(last.text, frame)
-        return cleaned.of(last.text) if cleaned is not None else ""
+            return []
+        if done is None:
+            return None if job.stop.is_set() else []
+        return [draft.text for draft in done if draft.text.strip()]
+
+    def _judge(self, snapshot: Snapshot, plan: Plan, frame: cleanup.Frame, draft: Draft) -> Verdict:
+        """What of a finished draft would be shown, and what of it breaks the file (called in the model thread)."""
+        cleaned = cleanup.clean(draft.text, frame)
+        if cleaned is None:
+            return Verdict("")
+        text = cleaned.of(draft.text)
+        broken = feedback.broken_spans(snapshot, plan, text) if self.options.syntax_feedback else ()
+        if not broken:
+            return Verdict(text)
+        self.counts["broken"] += 1
+        return Verdict(text, broken, feedback.sound_part(snapshot, plan, text))
 
     def _send_draft(
         self, token: int | str | None, snapshot: Snapshot, plan: Plan, draft: Draft, cleaned: cleanup.Cleaned
@@ -219,7 +252,11 @@ class Session:
         return {
             "requests": self.counts["requests"],
             "drafts": self.counts["drafts"],
-            "typedThrough": self.counts["typedThrough"],
+            "keystrokes": self.counts["keystrokes"],
+            "passesPerKeystroke": self.worker.forward_passes / max(1, self.counts["keystrokes"]),
+            "fromMemory": self.counts["fromMemory"],
+            "warmStarts": self.counts["warmStarts"],
+            "broken": self.counts["broken"],
             "cancelled": self.worker.counts["cancelled"],
             "superseded": self.worker.counts["superseded"],
             "shown": self.counts["shown"],
@@ -229,41 +266,3 @@ class Session:
             "lastStop": None if stopped is None else {"told": stopped.passes_at_stop, "ended": stopped.passes_at_end},
             "engine": self.worker.info,
         }
-
-
-class TypedThrough:
-    """The last suggestion of each document, to answer from while the user types exactly what it says."""
-
-    def __init__(self, capacity: int = 8) -> None:
-        """Remember suggestions of so many documents."""
-        self._capacity = capacity
-        self._last: OrderedDict[str, tuple[str, str, str]] = OrderedDict()  # uri -> before, text, after
-
-    def remember(self, snapshot: Snapshot, plan: Plan, text: str) -> None:
-        """Keep a suggestion that the client is about to show."""
-        self._last[snapshot.uri] = (*_around(snapshot, plan), text)
-        self._last.move_to_end(snapshot.uri)
-        if len(self._last) > self._capacity:
-            self._last.popitem(last=False)
-
-    def forget(self, uri: str) -> None:
-        """Drop the suggestion of a document."""
-        self._last.pop(uri, None)
-
-    def rest(self, snapshot: Snapshot, plan: Plan) -> str | None:
-        """Return what is left of the last suggestion if the document became what it says so far, else None."""
-        if snapshot.uri not in self._last:
-            return None
-        old_before, old_after, text = self._last[snapshot.uri]
-        before, after = _around(snapshot, plan)
-        whole = old_before + text + old_after
-        if len(before) < len(old_before) or not whole.startswith(before) or not whole.endswith(after):
-            return None
-        rest = whole[len(before) : len(whole) - len(after)] if len(before) + len(after) < len(whole) else ""
-        return rest if rest.strip() and len(rest) <= len(text) else None
-
-
-def _around(snapshot: Snapshot, plan: Plan) -> tuple[str, str]:
-    """Return the text before and after a hole, with LF line ends as suggestions have."""
-    text = snapshot.text
-    return context.normal_newlines(text[: plan.start]), context.normal_newlines(text[plan.end :])

@@ -48,6 +48,20 @@ def parser_for(language: str) -> Parser | None:
         return None
 
 
+def new_parser(language: str) -> Parser:
+    """Return a parser of one's own, for another thread; the language must have a grammar."""
+    from tree_sitter import Parser
+
+    shared = parser_for(language)
+    assert shared is not None and shared.language is not None
+    return Parser(shared.language)
+
+
+def point(head: bytes) -> tuple[int, int]:
+    """Return the tree-sitter point (row, byte column) of the end of `head`."""
+    return head.count(b"\n"), len(head) - (head.rfind(b"\n") + 1)
+
+
 def parse(language: str, source: bytes, old: Tree | None = None) -> Tree | None:
     """Parse UTF-8 source; `old` is the edited tree of the text before, which makes it incremental."""
     parser = parser_for(language)

@@ -4,7 +4,7 @@ Rule: this is the only thread that imports torch or touches the engine. A job th
 answered at once; its loop sees the event before its next forward pass.
 
     worker = Worker(load, on_state); worker.start()
-    job = worker.submit("file:///a.py", request, on_draft); last_draft = job.future.result()
+    job = worker.submit("file:///a.py", request, on_draft); best_draft, *others = job.future.result()
 """
 
 from __future__ import annotations
@@ -36,27 +36,36 @@ class Infiller(Protocol):
     def prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> None: ...  # noqa: D102
 
 
+Work = Callable[[Infiller, InfillRequest, Callable[[], bool]], Iterator[Draft]]
+
+
+def infill(engine: Infiller, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
+    """The usual work: the engine's own drafts."""
+    return engine.infill(request, cancelled)
+
+
 class EngineFailedError(Exception):
     """The engine could not be loaded, or failed on a request. The message is for the user."""
 
 
 @dataclass(eq=False)
 class Job:
-    """One request of one document. The future gets the last draft, or None when the job was superseded."""
+    """One request of one document. The future gets its done drafts, best first, or None when it was superseded."""
 
     uri: str
     request: InfillRequest
     on_draft: Callable[[Draft], None] | None  # None: only encode the context
+    work: Work = infill
     stop: threading.Event = field(default_factory=threading.Event)
-    future: Future[Draft | None] = field(default_factory=Future)
+    future: Future[list[Draft] | None] = field(default_factory=Future)
     passes_at_stop: int | None = None  # forward passes counted when it was told to stop
     passes_at_end: int | None = None  # and when its loop had ended
 
-    def resolve(self, draft: Draft | None, error: Exception | None = None) -> None:
+    def resolve(self, done: list[Draft] | None, error: Exception | None = None) -> None:
         """Answer, unless that has happened already."""
         try:
             if error is None:
-                self.future.set_result(draft)
+                self.future.set_result(done)
             else:
                 self.future.set_exception(error)
         except InvalidStateError:
@@ -96,9 +105,11 @@ class Worker:
             self._thread = threading.Thread(target=self._run, name="model", daemon=True)
             self._thread.start()
 
-    def submit(self, uri: str, request: InfillRequest, on_draft: Callable[[Draft], None] | None) -> Job:
+    def submit(
+        self, uri: str, request: InfillRequest, on_draft: Callable[[Draft], None] | None, work: Work = infill
+    ) -> Job:
         """Queue a request; older ones of the same document are answered None, and encoding ahead gives way."""
-        job = Job(uri, request, on_draft)
+        job = Job(uri, request, on_draft, work)
         if on_draft is not None:
             self.supersede(uri)
         with self._changed:
@@ -188,13 +199,14 @@ class Worker:
     def _do(self, engine: Infiller, job: Job) -> None:
         """Run one job to its end."""
         before = engine.forward_passes
-        last: Draft | None = None
+        done: list[Draft] = []
         try:
             if job.on_draft is None:
                 engine.prepare(job.request, job.stop.is_set)
             else:
-                for last in engine.infill(job.request, job.stop.is_set):
-                    job.on_draft(last)
+                for draft in job.work(engine, job.request, job.stop.is_set):
+                    job.on_draft(draft)
+                    done += [draft] * draft.done
         except Exception as error:  # one bad request must not end the thread
             logger.exception("the engine failed on a request")
             job.resolve(None, EngineFailedError(f"Completion failed: {type(error).__name__}; see the server's log."))
@@ -202,4 +214,4 @@ class Worker:
             job.passes_at_end = engine.forward_passes
             if job.on_draft is not None:
                 self.last_passes = engine.forward_passes - before
-            job.resolve(last if last is not None and last.done else None)
+            job.resolve(done or None)

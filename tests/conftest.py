@@ -23,10 +23,16 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture
 def engine() -> Engine:
-    """A fresh engine (empty caches) around the embedded weights."""
+    """A fresh engine (empty caches) around the embedded weights, which starts from masks."""
     torch.set_num_threads(2)
     model, loaded = load_model(EMBEDDED, torch.float32)
-    return Engine(TorchBackend(model), loaded, Policy(), {})
+    return from_masks(Engine(TorchBackend(model), loaded, Policy(), {}))
+
+
+def from_masks(engine: Engine) -> Engine:
+    """The engine, recalling nothing."""
+    engine.recall_above = 1.0
+    return engine
 
 
 @pytest.fixture(params=["torch", "native"])
@@ -36,7 +42,7 @@ def any_engine(request: pytest.FixtureRequest) -> Engine:
         return cast(Engine, request.getfixturevalue("engine"))
     if native.why_not("cpu"):
         pytest.skip(f"native backend: {native.why_not('cpu')}")
-    return Engine.load(backend="native")
+    return from_masks(Engine.load(backend="native"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

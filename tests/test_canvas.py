@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from diffusion.canvas import Canvas, decode_spans, merge_spans
 from diffusion.healing import NO_EDGE, Edge
-from diffusion.request import Hole
+from diffusion.request import Hole, Start
 from diffusion.tokenizer import END, MASK, Tokenizer
 
 
@@ -61,3 +61,30 @@ def test_spans_cover_the_text_from_end_to_end(text: str) -> None:
 
 def test_spans_merge_when_they_touch() -> None:
     assert merge_spans([(0, 2), (2, 3), (3, 3), (5, 6)]) == ((0, 3), (5, 6))
+
+
+def test_a_start_fills_the_first_hole_and_masks_what_is_doubtful(tokenizer: Tokenizer) -> None:
+    start = Start((("return", 0.9), (" x", 0.0), (" +", 0.4)))
+    canvas = Canvas.blank(tokenizer, (Hole(8),), NO_EDGE, NO_EDGE, start)
+    (a,), (c,) = tokenizer.encode("return"), tokenizer.encode(" +")
+    assert canvas.ids.tolist() == [a, MASK, c, END, END, END, END, END]
+    assert canvas.probability[:3].tolist() == pytest.approx([0.9, 1.0, 0.4])
+    assert not canvas.fixed.any()
+
+
+def test_an_open_start_leaves_the_rest_of_the_hole_masked(tokenizer: Tokenizer) -> None:
+    canvas = Canvas.blank(tokenizer, (Hole(4),), NO_EDGE, NO_EDGE, Start((("return", 0.9),), closed=False))
+    assert canvas.ids.tolist()[1:] == [MASK] * 3
+
+
+def test_a_start_that_is_too_long_is_cut(tokenizer: Tokenizer) -> None:
+    canvas = Canvas.blank(tokenizer, (Hole(2), "x"), NO_EDGE, NO_EDGE, Start((("return x + 1", 0.9),)))
+    assert tokenizer.decode(canvas.ids.tolist()) == "return xx"
+
+
+def test_a_start_begins_with_the_partial_token_at_the_cursor(tokenizer: Tokenizer) -> None:
+    allowed = tokenizer.starting_with(b"ret")
+    canvas = Canvas.blank(tokenizer, (Hole(4),), Edge("ret", allowed), NO_EDGE, Start((("urn", 0.9), (" x", 0.5))))
+    assert canvas.ids[0] == tokenizer.encode("return")[0]
+    assert canvas.draft(canvas.ids, 1, 1, "complete").text == "urn x"
+    assert [(a, b, pytest.approx(p)) for a, b, p in canvas.draft(canvas.ids, 1, 1).tokens] == [(0, 3, 0.9), (3, 5, 0.5)]

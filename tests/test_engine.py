@@ -1,5 +1,6 @@
 """diffusion/engine.py: the context cache is exact, and bad weights are one clear error."""
 
+import dataclasses
 import inspect
 import json
 import random
@@ -10,13 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from cuda_ext import native
 from diffusion.canvas import Canvas
 from diffusion.config import EMBEDDED
 from diffusion.denoise import denoise
-from diffusion.engine import Engine, common_prefix
+from diffusion.engine import Engine, common_prefix, recalled
 from diffusion.layout import lay_out
 from diffusion.model import ContextCache, Transformer, sdpa
-from diffusion.request import Draft, Hole, InfillRequest
+from diffusion.request import Draft, Hole, InfillRequest, Start
 
 SOURCE = inspect.getsource(textwrap)
 
@@ -135,3 +137,25 @@ def test_a_missing_folder_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_an_empty_file_gets_a_completion(engine: Engine) -> None:
     assert list(engine.infill(InfillRequest("", ""), lambda: False))[-1].done
+
+
+@pytest.mark.parametrize("backend", ["torch", "native"])
+def test_a_start_without_doubts_costs_one_pass_and_stays(backend: str) -> None:
+    if backend == "native" and native.why_not("cpu"):
+        pytest.skip(native.why_not("cpu"))
+    engine = Engine.load(backend=backend)
+    engine.policy = dataclasses.replace(engine.policy, revise_below=0.0)
+    request = InfillRequest(
+        "def area(width, height):\n    ret", "\n", (Hole(16),), start=Start((("urn width * height", 0.6),))
+    )
+    [draft] = engine.infill(request, lambda: False)
+    assert (draft.text, draft.forward_passes, draft.done) == ("urn width * height", 1, True)
+    assert draft.confidence == pytest.approx(0.6)
+
+
+def test_a_hole_starts_from_what_the_text_at_hand_said_before() -> None:
+    request = InfillRequest("logger = logging.getLogger(__name__)\n" * 3 + "logger = log", "\n", (Hole(32),))
+    start = recalled(request, 0.02)
+    assert start is not None and start.text == "ging.getLogger(__name__)"
+    assert recalled(request, 1.0) is None
+    assert recalled(InfillRequest("", "", (Hole(8), ")", Hole(8))), 0.0) is None

@@ -5,10 +5,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from diffusion.request import Draft, InfillRequest
-from lsp_server.documents import snapshot
 from lsp_server.drafts import Suggestion
-from lsp_server.holes import plan_at
-from lsp_server.session import Session, TypedThrough
+from lsp_server.session import Session
 
 
 class Scripted:
@@ -77,34 +75,3 @@ def test_an_engine_error_is_said_once_and_gives_an_empty_list() -> None:
 
 def test_a_disabled_language_gives_an_empty_list() -> None:
     assert complete("x = ¦\n", "1", disabledLanguages=["python"])[0] == []
-
-
-def remembered(code: str, text: str) -> Callable[[str], str | None]:
-    """What is left of `text`, suggested at the mark of `code`, at the mark of a later code."""
-    memory = TypedThrough()
-
-    def place(marked: str) -> tuple[Any, Any]:
-        taken = snapshot("file:///a.py", marked.replace("¦", ""), "python")
-        plan = plan_at(taken, marked.index("¦"))
-        assert plan is not None
-        return taken, plan
-
-    memory.remember(*place(code), text)
-    return lambda later: memory.rest(*place(later))
-
-
-def test_typing_what_the_suggestion_says_leaves_its_rest() -> None:
-    rest = remembered("x = ¦\ny = 1\n", "foo(a)")
-    assert rest("x = ¦\ny = 1\n") == "foo(a)"
-    assert rest("x = fo¦\ny = 1\n") == "o(a)"
-    assert rest("x = foo(¦)\ny = 1\n") == "a)"  # the editor has closed the bracket
-    assert rest("x = foo(a)¦\ny = 1\n") is None
-    assert rest("x = fa¦\ny = 1\n") is None
-    assert rest("x =¦\ny = 1\n") is None
-    assert rest("x = fo¦\ny = 2\n") is None
-
-
-def test_typing_through_several_lines() -> None:
-    rest = remembered("def f():\n    ¦\n", "a = 1\n    return a")
-    assert rest("def f():\n    a = 1\n    ¦\n") == "return a"
-    assert rest("def f():\r\n    a =¦\r\n") == " 1\n    return a"

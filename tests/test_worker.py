@@ -57,7 +57,7 @@ def test_drafts_come_in_order_and_the_last_is_the_result() -> None:
     for _ in range(3):
         engine.step()
     result = job.future.result(60)
-    assert result is drafts[-1]
+    assert result == [drafts[-1]]
     assert [draft.step for draft in drafts] == [1, 2, 3]
     assert worker.forward_passes == 3
     assert worker.end()

@@ -59,11 +59,19 @@ class Editor(LanguageClient):
         identifier = types.VersionedTextDocumentIdentifier(uri=uri, version=version or self.versions[uri])
         self.text_document_did_change(types.DidChangeTextDocumentParams(identifier, [change]))
 
-    def ask(self, uri: str, line: int, character: int, token: str | None = None, id: str | None = None) -> Any:
+    def ask(
+        self,
+        uri: str,
+        line: int,
+        character: int,
+        token: str | None = None,
+        id: str | None = None,
+        kind: types.InlineCompletionTriggerKind = types.InlineCompletionTriggerKind.Automatic,
+    ) -> Any:
         """Request inline completion; the result is a future."""
         self.draft_came.clear()
         params = types.InlineCompletionParams(
-            context=types.InlineCompletionContext(trigger_kind=types.InlineCompletionTriggerKind.Automatic),
+            context=types.InlineCompletionContext(trigger_kind=kind),
             text_document=types.TextDocumentIdentifier(uri),
             position=types.Position(line, character),
             work_done_token=token,

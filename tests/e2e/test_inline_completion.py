@@ -83,7 +83,35 @@ def test_typing_what_the_item_says_needs_no_forward_pass(run: Run) -> None:
         assert client.drafts[-1].text == item.insert_text[2:]
         stats = await client.stats()
         assert stats.forwardPasses == before.forwardPasses
-        assert stats.typedThrough == before.typedThrough + 1
+        assert stats.fromMemory == before.fromMemory + 1
+
+    run(test)
+
+
+def test_deleting_what_was_typed_brings_the_suggestion_back_without_a_forward_pass(run: Run) -> None:
+    async def test(client: Editor) -> None:
+        client.open("file:///a.py", "import os\n\nname = \n")
+        [item] = await client.items("file:///a.py", 2, 7)
+        client.change("file:///a.py", (2, 7), (2, 7), "~")
+        await client.items("file:///a.py", 2, 8)
+        before = await client.stats()
+        client.change("file:///a.py", (2, 7), (2, 8), "")
+        [again] = await client.items("file:///a.py", 2, 7)
+        assert again.insert_text == item.insert_text
+        assert (await client.stats()).forwardPasses == before.forwardPasses
+
+    run(test)
+
+
+def test_a_request_made_by_hand_brings_different_candidates_the_drafted_one_first(run: Run) -> None:
+    async def test(client: Editor) -> None:
+        client.open("file:///a.py", "import os\n\na = os.sep\nb = os.path\nc = os.name\nd = os.\n")
+        ask = client.ask("file:///a.py", 5, 7, token="by-hand", kind=types.InlineCompletionTriggerKind.Invoked)
+        texts = [item.insert_text for item in (await asyncio.wait_for(ask, PATIENCE_S)).items]
+        done = [draft for draft in client.drafts if draft.token == "by-hand" and draft.done]
+        assert 2 <= len(texts) <= 3
+        assert len(set(texts)) == len(texts)
+        assert [draft.text for draft in done] == texts[:1]
 
     run(test)
 

@@ -1,0 +1,163 @@
+"""Candidates for one hole: denoise, let the parser judge, denoise again what broke, rank.
+
+Rule: a generator of drafts over an engine, in the model thread; it knows no documents, only a `judge`. Drafts flow
+while rounds go on; the best candidate comes as the first `done` draft, others (reason "alternative") behind it.
+Candidates run one after another: on a CPU a denoising step is bound by arithmetic, and a batch would gain nothing
+(docs/performance.md: canvas 64 costs twice canvas 32).
+
+    for draft in propose(engine, request, judge, lambda: False, n=3): ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+from diffusion.recall import recall
+from diffusion.request import Draft, Hole, InfillRequest, Start
+
+MAX_ROUNDS = 2  # of repair
+TEMPERATURE = 0.7  # of further candidates
+ALTERNATIVE = "alternative"
+
+
+class Verdict(NamedTuple):
+    """What is left of a candidate ("" for nothing), the spans of it that break the file, and a part that does not."""
+
+    text: str
+    broken: tuple[tuple[int, int], ...] = ()
+    sound: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What is good enough to be shown."""
+        return self.sound if self.broken else self.text
+
+
+Judge = Callable[[Draft], Verdict]
+
+
+class Infills(Protocol):
+    """What is needed of an engine."""
+
+    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]: ...  # noqa: D102
+
+
+class Candidate(NamedTuple):
+    """A finished draft and what the judge says of it."""
+
+    draft: Draft
+    verdict: Verdict
+
+    @property
+    def rank(self) -> tuple[bool, bool, float]:
+        """The larger the better: there at all, parses, confident."""
+        return bool(self.verdict.shown.strip()), not self.verdict.broken, self.draft.confidence
+
+
+class Proposal:
+    """One request's run: how many rounds of repair it took, and the passes so far."""
+
+    def __init__(self, engine: Infills, judge: Judge, cancelled: Callable[[], bool], deadline_ms: float | None) -> None:
+        self.engine, self.judge, self.cancelled = engine, judge, cancelled
+        self.until_s = None if deadline_ms is None else time.perf_counter() + deadline_ms / 1000
+        self.steps = self.passes = 0
+        self.last: Draft | None = None
+
+    def run(self, request: InfillRequest) -> Iterator[Draft]:
+        """Drafts of one infill, none of them `done`; the finished one is left in `last`."""
+        self.last, steps, passes = None, self.steps, self.passes
+        if self.until_s is not None:
+            left_ms = max(0.0, (self.until_s - time.perf_counter()) * 1000)
+            request = dataclasses.replace(request, deadline_ms=left_ms)
+        for draft in self.engine.infill(request, self.cancelled):
+            self.steps, self.passes = steps + draft.step, passes + draft.forward_passes
+            draft = dataclasses.replace(draft, step=self.steps, forward_passes=self.passes)
+            if draft.done:
+                self.last = draft
+            else:
+                yield draft
+
+    @property
+    def in_time(self) -> bool:
+        """Whether the deadline leaves time for another round."""
+        return not self.cancelled() and (self.until_s is None or time.perf_counter() < self.until_s)
+
+
+def propose(
+    engine: Infills,
+    request: InfillRequest,
+    judge: Judge,
+    cancelled: Callable[[], bool],
+    n: int = 1,
+    repair: bool = True,
+) -> Iterator[Draft]:
+    """Drafts; then up to `n` done ones, the best first. Ends without a done one when cancelled."""
+    proposal = Proposal(engine, judge, cancelled, request.deadline_ms)
+    found: list[Candidate] = []
+    for number, wanted in enumerate(requests(request, n)):
+        if number and (not proposal.in_time or len({one.verdict.shown for one in found}) >= n):
+            break
+        best: Candidate | None = None
+        for candidate in repaired(proposal, wanted, MAX_ROUNDS if repair else 0):
+            if isinstance(candidate, Draft):
+                if not number:  # further candidates are not drawn
+                    yield candidate
+            elif best is None or candidate.rank > best.rank:
+                best = candidate
+        if best is None:
+            return
+        found.append(best)
+    yield from ranked(found, proposal)
+
+
+def requests(request: InfillRequest, n: int) -> Iterator[InfillRequest]:
+    """The request itself, then others for the same hole: what else the text at hand says, then other seeds."""
+    yield request
+    hole = request.middle[0]
+    if n > 1 and len(request.middle) == 1 and isinstance(hole, Hole):
+        for guess in recall(request.prefix, request.suffix, multiline=hole.multiline)[1:n]:
+            yield dataclasses.replace(request, start=Start(((guess.text, guess.probability),)))
+    for seed in range(1, n):
+        yield dataclasses.replace(
+            request, seed=request.seed + seed, temperature=TEMPERATURE, start=Start((), closed=False)
+        )
+
+
+def repaired(proposal: Proposal, request: InfillRequest, rounds: int) -> Iterator[Draft | Candidate]:
+    """Drafts of a request and of the rounds that repair it, and a Candidate at the end of each."""
+    yield from proposal.run(request)
+    for number in range(rounds + 1):
+        if proposal.last is None:
+            return
+        candidate = Candidate(proposal.last, proposal.judge(proposal.last))
+        yield candidate
+        if not candidate.verdict.broken or number == rounds or not proposal.in_time:
+            return
+        start = without(candidate.draft, candidate.verdict.broken)
+        yield from proposal.run(dataclasses.replace(request, start=start, seed=request.seed + 1))
+
+
+def without(draft: Draft, broken: tuple[tuple[int, int], ...]) -> Start:
+    """The draft to start from again, with the tokens under the broken spans masked, and the end open."""
+    pieces = [
+        (draft.text[start:stop], 0.0 if any(a < stop and start < b for a, b in broken) else max(probability, 1e-6))
+        for start, stop, probability in draft.tokens
+    ]
+    return Start(tuple(pieces), closed=False)
+
+
+def ranked(found: list[Candidate], cost: Proposal) -> Iterator[Draft]:
+    """The candidates as done drafts of what is to be shown, each text once; all but the first are alternatives."""
+    seen: set[str] = set()
+    for candidate in sorted(found, key=lambda candidate: candidate.rank, reverse=True):
+        text = candidate.verdict.shown
+        if text in seen or (seen and not text.strip()):
+            continue
+        reason = ALTERNATIVE if seen else candidate.draft.reason
+        yield dataclasses.replace(
+            candidate.draft, text=text, masked=(), reason=reason, step=cost.steps, forward_passes=cost.passes
+        )
+        seen.add(text)

@@ -1,0 +1,77 @@
+"""Syntax feedback: which parts of a candidate break code that parsed before.
+
+Rule: pure; a Parser of its own for each call, so that the model thread can judge while the event loop parses. A file
+that was broken before is not blamed on the candidate: only errors it did not have count.
+
+    broken_spans(snapshot, plan, "foo((")  ->  ((0, 5),)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from lsp_server import syntax
+from lsp_server.documents import Snapshot
+from lsp_server.holes import Plan
+
+if TYPE_CHECKING:
+    from tree_sitter import Node, Tree
+
+Spans = tuple[tuple[int, int], ...]
+
+
+def broken_spans(snapshot: Snapshot, plan: Plan, text: str) -> Spans:
+    """Spans of `text` (code points) under errors that the file does not have without it; () if it breaks nothing."""
+    if snapshot.tree is None or not text:
+        return ()
+    start, stop = snapshot.byte_at(plan.start), snapshot.byte_at(plan.end)
+    new = text.encode()
+    tree = spliced(snapshot, start, stop, new)
+    errors = list(errors_of(tree.root_node))
+    if len(errors) <= sum(1 for _ in errors_of(snapshot.tree.root_node)):
+        return ()
+    end = start + len(new)
+    inside = [(max(a, start) - start, min(b, end) - start) for a, b in errors if a <= end and b >= start]
+    spans = [(chars(new, a), chars(new, b)) for a, b in inside if a < b]
+    return tuple(sorted(set(spans))) or ((max(0, len(text) - 1), len(text)),)
+
+
+def spliced(snapshot: Snapshot, start: int, stop: int, new: bytes) -> Tree:
+    """The tree of the file with `new` in place of the bytes from `start` to `stop`."""
+    source = snapshot.text.encode()
+    changed = source[:start] + new + source[stop:]
+    old = snapshot.tree.copy()  # type: ignore[union-attr]
+    old.edit(
+        start_byte=start,
+        old_end_byte=stop,
+        new_end_byte=start + len(new),
+        start_point=syntax.point(source[:start]),
+        old_end_point=syntax.point(source[:stop]),
+        new_end_point=syntax.point(changed[: start + len(new)]),
+    )
+    return syntax.new_parser(snapshot.language).parse(changed, old)
+
+
+def errors_of(node: Node) -> Iterator[tuple[int, int]]:
+    """Byte ranges of the ERROR and MISSING nodes, the outermost of nested ones."""
+    if node.is_missing or node.type == "ERROR":
+        yield node.start_byte, node.end_byte
+    elif node.has_error:
+        for child in node.children:
+            yield from errors_of(child)
+
+
+def chars(text: bytes, byte: int) -> int:
+    """Code points in the first `byte` bytes."""
+    return len(text[:byte].decode("utf-8", "ignore"))
+
+
+def sound_part(snapshot: Snapshot, plan: Plan, text: str) -> str:
+    """The longest beginning of `text`, in whole lines, that breaks nothing; "" if none does."""
+    lines = text.split("\n")
+    for count in range(len(lines) - 1, 0, -1):
+        part = "\n".join(lines[:count]).rstrip()
+        if part and not broken_spans(snapshot, plan, part):
+            return part
+    return ""

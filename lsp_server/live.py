@@ -1,0 +1,129 @@
+"""Live canvas: what is still good of the last suggestions while the user types, deletes and moves.
+
+Rule: immutable inputs, no model. A document that became what a suggestion says needs no forward pass; one that left it
+starts from what it said, the contradicted word masked again. Texts have LF line ends, as suggestions have.
+
+    memory = Memory(); memory.remember(snapshot, plan, draft, text); memory.rest(later, plan_there)
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict, deque
+from typing import NamedTuple
+
+from diffusion.request import Draft, Start
+from lsp_server.context import normal_newlines
+from lsp_server.documents import Snapshot
+from lsp_server.holes import Plan
+
+DOCUMENTS, SUGGESTIONS = 8, 16  # remembered, and of each document
+MAX_TYPED_CHARS = 80  # behind that a suggestion says little of what comes next
+SURE = 0.5  # a token less probable than this is masked again
+_WORD = re.compile(r"\w+|\s+|[^\w\s]")
+
+
+class Suggestion(NamedTuple):
+    """What was suggested between two texts. `tokens` as in Draft; `done`: it was shown as final."""
+
+    before: str
+    text: str
+    after: str
+    tokens: tuple[tuple[int, int, float], ...]
+    done: bool
+
+
+class Memory:
+    """The last suggestions of a few documents."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._documents: OrderedDict[str, deque[Suggestion]] = OrderedDict()
+
+    def remember(self, snapshot: Snapshot, plan: Plan, draft: Draft, text: str) -> None:
+        """Keep what the client is shown: `text`, the cleaned form of `draft`."""
+        before, after = around(snapshot, plan)
+        if snapshot.uri not in self._documents and len(self._documents) >= DOCUMENTS:
+            self._documents.popitem(last=False)
+        known = self._documents.setdefault(snapshot.uri, deque(maxlen=SUGGESTIONS))
+        self._documents.move_to_end(snapshot.uri)
+        if known and not known[-1].done and (known[-1].before, known[-1].after) == (before, after):
+            known.pop()  # a later draft of the same run
+        known.append(Suggestion(before, text, after, draft.tokens, draft.done))
+
+    def forget(self, uri: str) -> None:
+        """Drop the suggestions of a document."""
+        self._documents.pop(uri, None)
+
+    def rest(self, snapshot: Snapshot, plan: Plan) -> str | None:
+        """What is left of the newest suggestion that the document agrees with so far; None if there is none."""
+        here = around(snapshot, plan)
+        rests = (rest_of(known, *here) for known in reversed(self._documents.get(snapshot.uri, ())) if known.done)
+        return next((rest for rest in rests if rest is not None), None)
+
+    def start(self, snapshot: Snapshot, plan: Plan) -> Start | None:
+        """What to denoise from, after the newest suggestion; None where it says nothing of this place."""
+        known = self._documents.get(snapshot.uri)
+        return start_from(known[-1], *around(snapshot, plan)) if known else None
+
+
+def around(snapshot: Snapshot, plan: Plan) -> tuple[str, str]:
+    """The text before and after a hole."""
+    text = snapshot.text
+    return normal_newlines(text[: plan.start]), normal_newlines(text[plan.end :])
+
+
+def rest_of(known: Suggestion, before: str, after: str) -> str | None:
+    """What is left of a suggestion if the document became what it says so far, else None."""
+    whole = known.before + known.text + known.after
+    if len(before) < len(known.before) or not whole.startswith(before) or not whole.endswith(after):
+        return None
+    rest = whole[len(before) : max(len(before), len(whole) - len(after))]
+    return rest if rest.strip() and len(rest) <= len(known.text) else None
+
+
+def start_from(known: Suggestion, before: str, after: str) -> Start | None:
+    """The canvas after typing: what is sure of the rest of a suggestion; the word that was contradicted is masked."""
+    typed = before[len(known.before) :]
+    if not before.startswith(known.before) or not known.after.endswith(after) or len(typed) > MAX_TYPED_CHARS:
+        return None
+    agreed = len(shared(typed, known.text))
+    at = agreed if agreed == len(typed) else resume(known.text, agreed, typed)
+    if at is None or not known.text[at:].strip():
+        return None
+    doubted = 0 if agreed == len(typed) else word_end(known.text, at)
+    return Start(tuple(pieces(known, at, doubted)), closed=known.done)
+
+
+def resume(text: str, agreed: int, typed: str) -> int | None:
+    """Where `text` goes on behind what was typed instead of it; None if too much was."""
+    own = typed[agreed:]
+    return agreed if _WORD.fullmatch(own) and own.strip() else None
+
+
+def word_end(text: str, at: int) -> int:
+    """The end of the word that begins at or before `at`."""
+    found = _WORD.match(text, at)
+    return found.end() if found else len(text)
+
+
+def pieces(known: Suggestion, at: int, doubted: int) -> list[tuple[str, float]]:
+    """The stretches of a suggestion from `at` on with their probability; 0 up to `doubted` and where it is not sure."""
+    found, reached = [], at
+    for start, stop, probability in known.tokens:
+        start, stop = max(start, reached), min(stop, len(known.text))
+        if start >= stop:
+            continue
+        if start > reached:
+            found.append((known.text[reached:start], 1.0))
+        found.append((known.text[start:stop], probability if probability >= SURE and start >= doubted else 0.0))
+        reached = stop
+    return [*found, (known.text[reached:], 1.0)] if reached < len(known.text) else found
+
+
+def shared(a: str, b: str) -> str:
+    """The common beginning."""
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return a[:i]
+    return a[: len(b)]

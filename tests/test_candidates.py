@@ -1,0 +1,83 @@
+"""Candidates: rounds of repair, ranking, alternatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from diffusion.request import Draft, Hole, InfillRequest, Start
+from lsp_server.candidates import ALTERNATIVE, Verdict, propose
+
+REQUEST = InfillRequest("x = ", "\n", (Hole(16),))
+
+
+class Says:
+    """An engine that says one text after another, each in two drafts, and notes what it was asked."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = list(texts)
+        self.asked: list[InfillRequest] = []
+
+    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
+        self.asked.append(request)
+        text = self.texts.pop(0)
+        for step in (1, 2):
+            if not cancelled():
+                yield Draft(step, text, (), 0.5, step, step == 2, "complete", ((0, len(text), 0.9),))
+
+
+def judge(draft: Draft) -> Verdict:
+    """A text with a "!" is broken there; its part before that is sound."""
+    at = draft.text.find("!")
+    return Verdict(draft.text) if at < 0 else Verdict(draft.text, ((at, at + 1),), draft.text[:at])
+
+
+def proposed(*texts: str, n: int = 1, repair: bool = True) -> tuple[list[Draft], list[InfillRequest]]:
+    engine = Says(*texts)
+    return list(propose(engine, REQUEST, judge, lambda: False, n, repair)), engine.asked
+
+
+def test_a_sound_candidate_is_done_at_once() -> None:
+    drafts, asked = proposed("a")
+    assert [(draft.text, draft.done, draft.forward_passes) for draft in drafts] == [("a", False, 1), ("a", True, 2)]
+    assert len(asked) == 1
+
+
+def test_a_broken_candidate_is_denoised_again_where_it_broke() -> None:
+    drafts, asked = proposed("a!", "ab")
+    assert [(draft.text, draft.done) for draft in drafts] == [("a!", False), ("ab", False), ("ab", True)]
+    assert [draft.step for draft in drafts] == [1, 3, 4]
+    assert asked[1].start == Start((("a!", 0.0),), closed=False)
+
+
+def test_repair_is_bounded_and_what_stays_broken_is_cut_to_its_sound_part() -> None:
+    drafts, asked = proposed("a!", "b!", "c!", "d")
+    assert len(asked) == 3
+    assert [draft.text for draft in drafts if draft.done] == ["a"]
+
+
+def test_without_repair_one_round_is_run() -> None:
+    assert len(proposed("a!", "b", repair=False)[1]) == 1
+
+
+def test_candidates_are_ranked_by_parse_and_each_is_given_once() -> None:
+    drafts, asked = proposed("!", "!", "!", "b", "b", "c", n=3)
+    done = [draft for draft in drafts if draft.done]
+    assert [draft.text for draft in done] == ["b"]
+    assert len(asked) == 5  # three rounds of the first, two other seeds
+    assert [request.seed for request in asked[3:]] == [1, 2]
+
+
+def test_other_candidates_come_as_alternatives_and_are_not_drawn() -> None:
+    drafts, _ = proposed("a", "b", "c", n=3)
+    assert [(draft.text, draft.done, draft.reason == ALTERNATIVE) for draft in drafts] == [
+        ("a", False, False), ("a", True, False), ("b", True, True), ("c", True, True),
+    ]  # fmt: skip
+
+
+def test_a_cancelled_run_ends_without_a_candidate() -> None:
+    engine, stopped = Says("a!", "b"), []
+    drafts = []
+    for draft in propose(engine, REQUEST, judge, lambda: bool(stopped)):
+        drafts.append(draft)
+        stopped.append(True)
+    assert [draft.done for draft in drafts] == [False]

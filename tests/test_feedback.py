@@ -1,0 +1,65 @@
+"""Syntax feedback: errors that a candidate brings, and only those."""
+
+from __future__ import annotations
+
+import pytest
+
+from lsp_server.documents import snapshot
+from lsp_server.feedback import broken_spans, sound_part
+from lsp_server.holes import plan_at
+
+
+def broken(code: str, text: str) -> list[str]:
+    """The parts of `text` that break the code at the mark."""
+    taken = snapshot("file:///a.py", code.replace("¦", ""), "python")
+    plan = plan_at(taken, code.index("¦"))
+    assert plan is not None
+    return [text[start:stop] for start, stop in broken_spans(taken, plan, text)]
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("x = ¦\n", "foo(a)"),
+        ("def f():\n    ¦\n", "return 1\n"),
+        ("x = f(\ny = ¦\n", "1"),  # broken before, elsewhere
+        ("x = f(\ny = ¦\n", "(1"),  # as broken as before
+        ("x = ¦\nприв = 1\n", "привет()"),
+    ],
+)
+def test_what_breaks_nothing_new_is_sound(code: str, text: str) -> None:
+    assert broken(code, text) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("x = 1\ny = 2¦\n", " + )"),
+        ("def f():\n    ¦\n    return 1\n", "x = = 2"),
+        ("x = 1 ¦\nz = 3\n", "+ («»"),
+    ],
+)
+def test_what_breaks_a_file_that_parsed_is_found(code: str, text: str) -> None:
+    assert broken(code, text)
+
+
+def test_the_broken_span_lies_where_the_error_is() -> None:
+    [span] = broken("def f():\n    ¦\n\n\ny = 1\n", "a = 1\n    b = ) 2\n    c = 3")
+    assert ")" in span
+    assert "a = 1" not in span
+
+
+def test_the_lines_before_the_error_are_sound() -> None:
+    code = "def f():\n    ¦\n\n\ny = 1\n"
+    taken = snapshot("file:///a.py", code.replace("¦", ""), "python")
+    plan = plan_at(taken, code.index("¦"))
+    assert plan is not None
+    assert sound_part(taken, plan, "a = 1\n    b = 2\n    c = )") == "a = 1\n    b = 2"
+    assert sound_part(taken, plan, "a = )") == ""
+
+
+def test_a_language_without_a_grammar_is_never_judged() -> None:
+    taken = snapshot("file:///a.xyz", "x = \n", "xyz")
+    plan = plan_at(taken, 4)
+    assert plan is not None
+    assert broken_spans(taken, plan, "(((") == ()
