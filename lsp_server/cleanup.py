@@ -1,31 +1,41 @@
-r"""Fit a draft's text to the code around the hole: cut what repeats, close what must be closed.
+r"""Fit a draft's text to the code around the hole: cut what repeats, what breaks out, what runs away.
 
-Rule: pure functions that only cut the end of the text and add closers after it, so that the spans of a draft stay
-where they are. Every draft and the final item go through the same `clean`, so the last draft is the final item.
+Rule: pure functions that only cut the end of the text and put back what must stay behind it, so that the spans of a
+draft stay where they are. Every draft and the final item go through the same `clean`, so the last draft is the final
+item. Texts have LF line ends: editors insert those as the file's own.
 
-    clean("x, y))", Frame(statement="print(", replaced=")", after="\n"))  ->  Cleaned(5, ")")
+    clean("x, y))", Frame(statement="print(", kept=")", after=")\n"))  ->  Cleaned(4, ")")
 """
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from lsp_server.brackets import CLOSERS, OPENERS, brackets, still_open, surplus_closers
 
 _SEEN_AFTER = 2000  # characters after the hole that are compared with
 _TELLING = 3  # letters and digits that make a repeated line or tail no coincidence
+_PHRASE = re.compile(r"(.{3,60}?)\1{2,}")
 
 
 class Frame(NamedTuple):
-    """The code around a hole: the statement before it, what the item replaces, and what stays after it."""
+    """The code around a hole.
+
+    `statement` is the statement before it, `replaced` the identifier's end that the item replaces, `kept` the fixed
+    text that the item ends in, `after` everything behind the last hole, `kept` included. `quote`: of its string.
+    """
 
     statement: str
-    replaced: str
     after: str
+    replaced: str = ""
+    kept: str = ""
+    quote: str = ""
+    language: str = "python"
 
 
 class Cleaned(NamedTuple):
-    """What is left of a draft: its first `keep` characters, and closers to add behind them."""
+    """What is left of a draft: its first `keep` characters, and the fixed text behind them."""
 
     keep: int
     tail: str = ""
@@ -37,26 +47,64 @@ class Cleaned(NamedTuple):
 
 def clean(text: str, frame: Frame) -> Cleaned | None:
     """Return what of `text` to show, or None if nothing worth showing is left."""
-    after = frame.after[:_SEEN_AFTER]
-    must_stay_open = _must_stay_open(frame, after)
-    keep = cut_surplus_closers(text, still_open(frame.statement), must_stay_open)
-    keep = cut_repeated_rest_of_line(text[:keep], frame.statement, after, must_stay_open)
-    keep = cut_repeated_lines(text[:keep], frame.statement.rpartition("\n")[2], after)
+    after, left = frame.after[:_SEEN_AFTER], frame.statement.rpartition("\n")[2]
+    keep = len(text.removesuffix(frame.kept).partition("\ufffd")[0])
+    if frame.quote:
+        keep = cut_at_quote(text[:keep], frame.quote, after)
+    else:
+        must_stay_open = _must_stay_open(frame, after)
+        keep = cut_surplus_closers(
+            text[:keep], still_open(frame.statement, frame.language), must_stay_open, frame.language
+        )
+        keep = cut_repeated_rest_of_line(text[:keep], frame, after, must_stay_open)
+    keep = cut_repeated_lines(text[:keep], left, after)
+    keep = cut_runaway(text[:keep])
+    keep = cut_broken_out(text[:keep], left)
     keep = cut_trailing_space(text[:keep], after)
-    tail = missing_closers(text[:keep], frame, must_stay_open)
-    whole = text[:keep] + tail
-    return Cleaned(keep, tail) if whole.strip() and whole != frame.replaced else None
+    whole = text[:keep]
+    return Cleaned(keep, frame.kept) if whole.strip() and whole != frame.replaced else None
 
 
 def _must_stay_open(frame: Frame, after: str) -> int:
     """Return how many of the statement's open brackets the code after the hole closes."""
-    return min(len(still_open(frame.statement)), len(surplus_closers(after)))
+    return min(len(still_open(frame.statement, frame.language)), len(surplus_closers(after, frame.language)))
 
 
-def cut_surplus_closers(text: str, before: str, must_stay_open: int) -> int:
+def cut_at_quote(text: str, quote: str, after: str) -> int:
+    """Cut a string's text before its closing quote, if that follows already, and at its line's end."""
+    line = text.partition("\n")[0]
+    if quote not in after.partition("\n")[0]:
+        return len(line)
+    found = re.search(rf"(?<!\\){re.escape(quote)}", line)
+    return found.start() if found else len(line)
+
+
+def cut_runaway(text: str) -> int:
+    """Cut behind the first of three equal lines or phrases in a row."""
+    phrase = next((found for found in _PHRASE.finditer(text) if _telling(found[1])), None)
+    if phrase is not None:
+        return phrase.start() + len(phrase[1])
+    lines = text.split("\n")
+    for number in range(1, len(lines) - 1):
+        if lines[number - 1].strip() == lines[number].strip() == lines[number + 1].strip() and lines[number].strip():
+            return len("\n".join(lines[:number]))
+    return len(text)
+
+
+def cut_broken_out(text: str, left: str) -> int:
+    """Cut before the first line that is indented less, or with other characters, than the line of the hole."""
+    base = left[: len(left) - len(left.lstrip())]
+    lines = text.split("\n")
+    for number, line in enumerate(lines[1:], 1):
+        if line.strip() and not line.startswith(base):
+            return len("\n".join(lines[:number]))
+    return len(text)
+
+
+def cut_surplus_closers(text: str, before: str, must_stay_open: int, language: str = "python") -> int:
     """Cut before the first closer that closes a bracket which must stay open, or that fits no open bracket."""
     stack = list(before)
-    for index, char in brackets(text):
+    for index, char in brackets(text, language):
         if char in OPENERS:
             stack.append(char)
         elif len(stack) <= must_stay_open or OPENERS[stack[-1]] != char:
@@ -66,7 +114,7 @@ def cut_surplus_closers(text: str, before: str, must_stay_open: int) -> int:
     return len(text)
 
 
-def cut_repeated_rest_of_line(text: str, statement: str, after: str, must_stay_open: int) -> int:
+def cut_repeated_rest_of_line(text: str, frame: Frame, after: str, must_stay_open: int) -> int:
     """Cut an end of `text` that repeats what follows on the cursor's line, unless brackets would be torn."""
     rest = after.partition("\n")[0].rstrip()
     for size in range(min(len(rest), len(text)), 0, -1):
@@ -74,7 +122,7 @@ def cut_repeated_rest_of_line(text: str, statement: str, after: str, must_stay_o
             continue
         cut = len(text) - size
         torn = any(char in CLOSERS or char in OPENERS for char in rest[:size])
-        if not torn or len(still_open(statement + text[:cut])) == must_stay_open:
+        if not torn or len(still_open(frame.statement + text[:cut], frame.language)) == must_stay_open:
             return cut
     return len(text)
 
@@ -100,13 +148,6 @@ def cut_repeated_lines(text: str, left: str, after: str) -> int:
 def cut_trailing_space(text: str, after: str) -> int:
     """Cut spaces and empty lines at the end, where the hole ends its line."""
     return len(text.rstrip()) if after[:1] in ("", "\n") else len(text)
-
-
-def missing_closers(text: str, frame: Frame, must_stay_open: int) -> str:
-    """Return the closers that the item replaces and the text left out."""
-    stack = still_open(frame.statement + text)[must_stay_open:]
-    owed = min(len(stack), len(surplus_closers(frame.replaced)))
-    return "".join(OPENERS[char] for char in reversed(stack[:owed])) if owed == len(stack) else ""
 
 
 def _telling(text: str) -> bool:

@@ -55,7 +55,11 @@ def run_train(argv: list[str]) -> int:
 
 
 def run_eval(argv: list[str]) -> int:
-    """Measure quality on held-out code, beside token-by-token decoding."""
+    """Measure quality on held-out code, beside token-by-token decoding; `eval replay` plays a user of the server."""
+    if argv[:1] == ["replay"]:
+        from lsp_server.replay import main as replay
+
+        return replay(argv[1:])
     from diffusion.evaluate.run import main as evaluate
 
     return evaluate(argv)

@@ -68,7 +68,7 @@ def infill_request(snapshot: Snapshot, plan: Plan, options: Options) -> InfillRe
     return InfillRequest(
         prefix=prefix,
         suffix=suffix,
-        middle=(plan.hole,),
+        middle=plan.middle,
         deadline_ms=options.deadline_ms or None,
     )
 
@@ -76,8 +76,12 @@ def infill_request(snapshot: Snapshot, plan: Plan, options: Options) -> InfillRe
 def frame(snapshot: Snapshot, plan: Plan) -> Frame:
     """Return the code around the hole that `cleanup.clean` compares a draft with."""
     text = snapshot.text
+    kept = plan.middle[-1] if isinstance(plan.middle[-1], str) else ""
     return Frame(
         statement=text[plan.statement : plan.start],
-        replaced=text[plan.start : plan.end],
-        after=normal_newlines(text[plan.end : plan.end + 4000]),
+        after=normal_newlines(text[plan.end - len(kept) : plan.end + 4000]),
+        replaced="" if plan.kept and not kept else text[plan.start : plan.end - len(kept)],
+        kept=kept,
+        quote=plan.quote,
+        language=snapshot.language,
     )

@@ -94,7 +94,7 @@ def find_grammars() -> Iterator[Finding]:
 
     from lsp_server import syntax
 
-    for language, (module, _) in syntax.GRAMMARS.items():
+    for language, (module, _, _) in syntax.GRAMMARS.items():
         if syntax.parser_for(language) is None:
             yield Finding("grammar", None, f"{language}: {module} cannot be used, line rules instead")
         else:

@@ -92,7 +92,11 @@ class Snapshot:
 
     def byte_at(self, offset: int) -> int:
         """Return the UTF-8 byte of an offset, as tree-sitter counts."""
-        return len(self.text[:offset].encode())
+        return offset if self.text.isascii() else len(self.text[:offset].encode())
+
+    def offset_of_byte(self, byte: int) -> int:
+        """Return the offset of a UTF-8 byte."""
+        return byte if self.text.isascii() else len(self.text.encode()[:byte].decode("utf-8", "ignore"))
 
 
 def snapshot(uri: str, text: str, language: str, version: int = 0, encoding: str = "utf-16") -> Snapshot:

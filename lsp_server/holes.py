@@ -1,18 +1,20 @@
-"""The hole at the cursor: what to fill, what it replaces to the right, one line or several, how large a canvas.
+"""The infill mask at the cursor: what to fill, what of the line is replaced, what stays fixed, how large a canvas.
 
-Rule: for a language with a grammar the tree decides; for others line rules do. None means: offer nothing here.
+Rule: for a language with a grammar the tree decides, through the language's query; for others, and where the tree has
+nothing sound to say, the line's characters do. None means: offer nothing here.
 
-    plan = plan_at(snapshot, offset)   # Plan(start, end, hole=Hole(max_tokens=32), statement=...)
+    plan = plan_at(snapshot, offset)   # Plan(start, end, middle=(Hole(16), "))"), statement, kind="arguments")
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from diffusion.request import Hole
 from lsp_server import syntax
-from lsp_server.brackets import CLOSERS, in_string, still_open
+from lsp_server.brackets import CLOSERS, LEXES, OPENERS, in_comment, open_quote, still_open
 from lsp_server.documents import Snapshot
 
 if TYPE_CHECKING:
@@ -21,103 +23,214 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WITHIN_LINE_TOKENS, LINE_TOKENS, BLOCK_TOKENS = 16, 32, 64
+MAX_KEPT_CHARS = 40
 _STATEMENT_CHARS = 4000  # how far back an unfinished statement is read
 
 
 class Plan(NamedTuple):
-    """A hole at `start`; the item replaces text[start:end], which never leaves the line.
+    """An infill mask at `start`; the item replaces text[start:end], which never leaves the line.
 
-    `statement` is where the statement around the hole begins.
+    `middle` is what the item's text fills: holes, and between or behind them what of text[start:end] must stay.
+    `statement` is where the statement around the hole begins. `kind` is a word for what is asked for.
     """
 
     start: int
     end: int
-    hole: Hole
+    middle: tuple[Hole | str, ...]
     statement: int
+    kind: str = "line"
+    quote: str = ""  # of the string that the cursor is in
+
+    @property
+    def kept(self) -> str:
+        """The fixed text, all parts in a row."""
+        return "".join(part for part in self.middle if isinstance(part, str))
+
+    @property
+    def multiline(self) -> bool:
+        """Whether the item may have several lines."""
+        return any(isinstance(part, Hole) and part.multiline for part in self.middle)
+
+
+class Place(NamedTuple):
+    """What is known of the cursor: texts beside it on its line, the brackets open, the quote it is in."""
+
+    snapshot: Snapshot
+    offset: int
+    left: str
+    right: str
+    statement: int
+    open_brackets: str
+    inside: str  # "", "string" or "comment"
+    quote: str
+    kinds: frozenset[str]
 
 
 def plan_at(snapshot: Snapshot, offset: int, *, multiline: bool = True, max_tokens: int = 64) -> Plan | None:
     """Return the plan for a cursor, or None where nothing should be offered."""
-    if not snapshot.text.strip():
-        return None  # an empty file: nothing to go by
-    if snapshot.tree is not None and in_string_or_comment(snapshot, offset):
-        return None
-    statement = statement_start(snapshot, offset)
-    open_brackets = still_open(snapshot.text[statement:offset])
-    end = replaced_end(snapshot, offset, len(open_brackets))
-    left = snapshot.text[snapshot.line_start(offset) : offset]
-    right = snapshot.text[end : snapshot.line_end(offset)]
-    blank = not left.strip() and not right.strip()
-    if blank and multiline and snapshot.tree is not None and not open_brackets:
-        return Plan(offset, end, Hole(min(BLOCK_TOKENS, max_tokens), multiline=True), statement)
-    tokens = WITHIN_LINE_TOKENS if right.strip() else LINE_TOKENS
-    return Plan(offset, end, Hole(min(tokens, max_tokens)), statement)
+    place = place_at(snapshot, offset)
+    end = identifier_end(snapshot, offset)
+    rest = snapshot.text[end : snapshot.line_end(offset)].rstrip()
+    if place.inside:
+        return _inside(place, end, rest, max_tokens)
+    several = multiline and snapshot.tree is not None
+    if not place.left.strip() and not rest and not place.open_brackets:
+        kind = ("block" if snapshot.text.strip() else "file") if several else "line"
+        return _plan(place, end, (Hole(min(BLOCK_TOKENS if several else LINE_TOKENS, max_tokens), several),), kind)
+    kept = kept_closers(rest, place.open_brackets)
+    if several and has_empty_body(place, rest):
+        return _with_body(place, end, rest, max_tokens)
+    if kept:
+        middle = (Hole(min(WITHIN_LINE_TOKENS, max_tokens)), kept)
+        return _plan(place, end + len(kept), middle, "arguments")
+    tokens = WITHIN_LINE_TOKENS if rest or place.kinds else LINE_TOKENS
+    kind = next(iter(sorted(place.kinds)), "inline" if rest else "arguments" if place.open_brackets else "line")
+    return _plan(place, end, (Hole(min(tokens, max_tokens)),), kind)
 
 
-def in_string_or_comment(snapshot: Snapshot, offset: int) -> bool:
-    """Tell whether the cursor is inside a string (not in an f-string's braces) or a comment."""
-    assert snapshot.tree is not None
-    byte = snapshot.byte_at(offset)
-    node = syntax.ancestor(syntax.leaf_before(snapshot.tree, byte), "comment", "interpolation", "string")
-    if node is not None and node.type == "comment":
-        return True
-    if node is not None and node.type == "string":
-        closed = any(child.type == "string_end" and not child.is_missing for child in node.children)
-        return byte < node.end_byte or not closed
-    if node is not None:
+def _plan(place: Place, end: int, middle: tuple[Hole | str, ...], kind: str) -> Plan:
+    """Return the plan at the cursor."""
+    return Plan(place.offset, end, middle, place.statement, kind, place.quote)
+
+
+def _inside(place: Place, end: int, rest: str, max_tokens: int) -> Plan:
+    """Return the plan inside a string or comment: the rest of its line; closing quotes and brackets stay."""
+    hole = Hole(min(WITHIN_LINE_TOKENS, max_tokens))
+    quote = place.quote
+    kept = ""
+    if place.inside == "string" and quote and rest.startswith(quote):
+        kept = quote + kept_closers(rest[len(quote) :], place.open_brackets)
+    if not kept or len(kept) != len(rest):
+        return _plan(place, end, (hole,), place.inside)
+    return _plan(place, end + len(kept), (hole, kept), place.inside)
+
+
+def _with_body(place: Place, end: int, rest: str, max_tokens: int) -> Plan:
+    """Return the plan of a header whose block is empty: the block, and what is missing of the header before it."""
+    block = Hole(min(BLOCK_TOKENS, max_tokens), multiline=True)
+    if not rest:
+        return _plan(place, end, (block,), "body")
+    return _plan(place, end + len(rest), (Hole(min(WITHIN_LINE_TOKENS, max_tokens)), rest, block), "header and body")
+
+
+def has_empty_body(place: Place, rest: str) -> bool:
+    """Tell whether a header stands at the cursor whose block is still to be written.
+
+    With `rest` behind the cursor that must be closers and the block's opener: `def f(|):`, `while (|) {`.
+    """
+    opener = ":" if place.snapshot.language == "python" else "{"
+    header = (rest or place.left).rstrip()
+    if not header.endswith(opener) or len(rest) > MAX_KEPT_CHARS or place.snapshot.language not in _WITH_BODIES:
         return False
-    return in_string(snapshot.text[snapshot.line_start(offset) : offset]) and not _quote_is_elsewhere(snapshot, byte)
+    closers = rest[: -len(opener)].strip() if rest else ""
+    if rest and (not closers or kept_closers(closers, place.open_brackets) != closers):
+        return False
+    if not rest and place.open_brackets.removesuffix("{" if opener == "{" else ""):
+        return False
+    return is_empty_below(place)
 
 
-def _quote_is_elsewhere(snapshot: Snapshot, byte: int) -> bool:
-    """Tell whether the tree is sure that the code before the cursor is sound, whatever its line's quotes look like."""
-    assert snapshot.tree is not None
+_WITH_BODIES = frozenset(
+    ("python", "javascript", "javascriptreact", "typescript", "typescriptreact", "go", "rust", "c", "cpp", "java")
+    + ("csharp", "php", "css")
+)
+
+
+def is_empty_below(place: Place) -> bool:
+    """Tell whether the lines below the cursor's hold nothing that belongs to its block."""
+    text = place.snapshot.text
+    below = text[place.snapshot.line_end(place.offset) :].lstrip("\r\n")
+    following = next((line for line in below.split("\n") if line.strip()), "")
+    return indent_of(following) <= indent_of(place.left + place.right)
+
+
+def indent_of(line: str) -> int:
+    """Return the characters of indentation of a line."""
+    return len(line) - len(line.lstrip())
+
+
+def place_at(snapshot: Snapshot, offset: int) -> Place:
+    """Look at the cursor."""
+    line = snapshot.line_start(offset)
+    left, right = snapshot.text[line:offset], snapshot.text[offset : snapshot.line_end(offset)]
+    language = snapshot.language
+    if snapshot.tree is None:
+        brackets = still_open(left, language)
+        inside = "comment" if in_comment(left, language) and language in LEXES else ""
+        return Place(snapshot, offset, left, right, line, brackets, inside, "", frozenset())
+    byte = snapshot.byte_at(offset)
+    found = syntax.captures(snapshot.tree, language, byte, snapshot.byte_at(line + indent_of(left)))
     leaf = syntax.leaf_before(snapshot.tree, byte)
-    return leaf is not None and syntax.ancestor(leaf, "ERROR") is None and not _near_error(leaf)
+    at = syntax.statement_start(leaf, found.get("block", []))
+    statement = line if at is None else max(min(snapshot.offset_of_byte(at), line), offset - _STATEMENT_CHARS)
+    before = snapshot.text[statement:offset]
+    inside, quote = _inside_what(snapshot, found, byte, before if at is not None else left, left)
+    kinds = frozenset(kind for kind in ("import", "decorator") if any(n.start_byte < byte for n in found.get(kind, ())))
+    return Place(snapshot, offset, left, right, statement, still_open(before, language), inside, quote, kinds)
+
+
+def _inside_what(
+    snapshot: Snapshot, found: dict[str, list[Node]], byte: int, before: str, left: str
+) -> tuple[str, str]:
+    """Return what kind of text the cursor is inside of ("string", "comment" or ""), and a string's quote."""
+    code = max(
+        (node.start_byte for node in found.get("code", ()) if node.start_byte < byte < node.end_byte), default=-1
+    )
+    for kind in ("comment", "string"):
+        for node in found.get(kind, ()):
+            if code < node.start_byte < byte and (byte < node.end_byte or not _is_closed(node, kind)):
+                text = snapshot.text.encode()[node.start_byte : byte].decode("utf-8", "replace")
+                return kind, _quote_of(text) if kind == "string" else ""
+    if code >= 0:
+        return "", ""
+    leaf = syntax.leaf_before(snapshot.tree, byte) if snapshot.tree is not None else None
+    if leaf is None or not _near_error(leaf):
+        return "", ""
+    quote = open_quote(left, snapshot.language)  # an unclosed quote is an error, and no string, to the tree
+    return ("string", quote) if quote else ("", "")
+
+
+def _is_closed(node: Node, kind: str) -> bool:
+    """Tell whether a string or comment that ends at the cursor is finished."""
+    text = (node.text or b"").decode("utf-8", "replace")
+    if kind == "comment":
+        return text.startswith(("/*", "<!--")) and text.endswith(("*/", "-->")) and len(text) >= 4
+    quote = _quote_of(text)
+    opened = text.find(quote)
+    closed = not any(child.is_missing for child in node.children)
+    return closed and bool(quote) and text.endswith(quote) and len(text) >= opened + 2 * len(quote)
+
+
+def _quote_of(text: str) -> str:
+    """Return the quote that opens a string: behind its prefix, three in a row or one."""
+    found = re.match(r"\w*([\"']{3}|[\"'`])", text)
+    return found[1] if found else ""
 
 
 def _near_error(node: Node) -> bool:
-    """Tell whether the statement around `node` holds an error."""
-    while node.parent is not None and node.parent.type not in ("module", "block"):
+    """Tell whether the code around `node`, up to its nearest three ancestors, holds an error."""
+    for _ in range(3):
+        if node.has_error or node.parent is None:
+            break
         node = node.parent
     return bool(node.has_error)
 
 
-def statement_start(snapshot: Snapshot, offset: int) -> int:
-    """Return where the statement around the cursor begins: by the tree, else its line."""
-    line = snapshot.line_start(offset)
-    if snapshot.tree is None:
-        return line
-    leaf = syntax.leaf_before(snapshot.tree, snapshot.byte_at(offset))
-    if leaf is None or (leaf.type in ("module", "block") and not leaf.has_error):
-        return line
-    byte = syntax.statement_start(leaf)
-    if byte is None:
-        return line
-    start = len(snapshot.text.encode()[:byte].decode())
-    return max(min(start, line), offset - _STATEMENT_CHARS)
-
-
-def replaced_end(snapshot: Snapshot, offset: int, n_open: int) -> int:
-    """Return the end of what an item replaces: the rest of an identifier, then closers that end the line."""
-    end = identifier_end(snapshot, offset)
-    rest = snapshot.text[end : snapshot.line_end(offset)].rstrip()
-    if rest and len(rest) <= n_open and all(char in CLOSERS for char in rest):
-        return end + len(rest)
-    return end
+def kept_closers(rest: str, open_brackets: str) -> str:
+    """Return `rest` if it is nothing but closers of open brackets, innermost first: the editor put them there."""
+    wanted = "".join(OPENERS[char] for char in reversed(open_brackets))
+    return rest if rest and all(char in CLOSERS for char in rest) and wanted.startswith(rest) else ""
 
 
 def identifier_end(snapshot: Snapshot, offset: int) -> int:
     """Return the end of the identifier that the cursor stands inside, or the cursor."""
-    text = snapshot.text
-    if snapshot.tree is not None:
-        leaf = syntax.leaf_after(snapshot.tree, byte := snapshot.byte_at(offset))
-        inside = leaf is not None and not leaf.children and leaf.start_byte < byte < leaf.end_byte
-        if leaf is None or not inside or not (text[offset].isalnum() or text[offset] == "_"):
-            return offset
-        return offset + len(text.encode()[byte : leaf.end_byte].decode())
-    end = offset
-    if offset and (text[offset - 1].isalnum() or text[offset - 1] == "_"):
-        while end < len(text) and (text[end].isalnum() or text[end] == "_"):
+    text, end = snapshot.text, offset
+    if offset and _is_word(text[offset - 1]):
+        while end < len(text) and _is_word(text[end]):
             end += 1
     return end
+
+
+def _is_word(char: str) -> bool:
+    """Tell whether a character may stand inside an identifier."""
+    return char.isalnum() or char == "_"

@@ -115,8 +115,7 @@ class Session:
         assert document is not None
         snapshot = document.snapshot()
         if snapshot.text.strip():
-            hole = Hole(min(holes.LINE_TOKENS, self.options.max_tokens))
-            self._prepare(uri, context.infill_request(snapshot, Plan(0, 0, hole, 0), self.options))
+            self._prepare(uri, context.infill_request(snapshot, Plan(0, 0, (Hole(),), 0), self.options))
 
     def _prepare(self, uri: str, request: InfillRequest) -> None:
         """Queue the encoding of a context, with the model if it is there or on its way."""

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from lsp_server import bench_lsp
+from lsp_server import bench_lsp, client
 
 
 def test_messages_are_read_by_their_length_whatever_the_headers() -> None:
@@ -11,13 +11,13 @@ def test_messages_are_read_by_their_length_whatever_the_headers() -> None:
     stream = io.BytesIO(
         b"Content-Type: x\r\ncontent-length: %d\r\n\r\n%sContent-Length: 2\r\n\r\n{}" % (len(body), body)
     )
-    assert bench_lsp.read_message(stream) == {"id": 1, "result": "漢"}
-    assert bench_lsp.read_message(stream) == {}
+    assert client.read_message(stream) == {"id": 1, "result": "漢"}
+    assert client.read_message(stream) == {}
 
 
 def test_a_server_that_ends_is_an_error_not_a_hang() -> None:
     with pytest.raises(ValueError, match="ended without an answer"):
-        bench_lsp.read_message(io.BytesIO(b""))
+        client.read_message(io.BytesIO(b""))
 
 
 def test_positions_stand_behind_an_assignment_and_none_comes_again_before_all_came() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lsp_server.brackets import in_string, still_open, surplus_closers
+from lsp_server.brackets import in_comment, open_quote, still_open, surplus_closers
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,31 @@ def test_surplus_closers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "inside"),
+    ("code", "quote"),
     [
-        ("x = 'ab", True), ("x = '", True), ("x = ''", False), ("x = 'ab'", False), ("x = 'ab' + y", False),
-        ("x = '''a'b", True), ("# it's", False), ("x = \"it's", True), ("x = 'a\n", False), ("", False),
+        ("x = 'ab", "'"), ("x = '", "'"), ("x = ''", ""), ("x = 'ab'", ""), ("x = 'ab' + y", ""), ("x = \"it's", '"'),
+        ("x = \'\'\'a'b", "\'\'\'"), ("# it's", ""), ("x = 'a\n", ""), ("", ""), ("f(", ""),
     ],
 )  # fmt: skip
-def test_in_string(code: str, inside: bool) -> None:
-    assert in_string(code) == inside
+def test_the_quote_of_an_open_string(code: str, quote: str) -> None:
+    assert open_quote(code) == quote
+
+
+@pytest.mark.parametrize(
+    ("language", "code", "brackets"),
+    [
+        ("javascript", "f(`(${a}`, // (", "("), ("rust", "fn f<'a>(x: &'a str", "("), ("c", "/* ( */ g(')'", "("),
+        ("lua", "f( -- (", "("), ("css", "a { b: url('(')", "{"), ("json", '{"a": [1, "["', "{["),
+        ("shellscript", "f() { # {", "{"), ("go", "x := `(`; f(", "("), ("unheard-of", "f(a, '(', [", "(["),
+    ],
+)  # fmt: skip
+def test_every_language_has_its_own_strings_and_comments(language: str, code: str, brackets: str) -> None:
+    assert still_open(code, language) == brackets
+
+
+def test_comments_of_a_line() -> None:
+    assert in_comment("x = 1  # wh", "python")
+    assert not in_comment("x = '# no", "python")
+    assert in_comment("f(); /* wh", "c")
+    assert not in_comment("f(); /* what */", "c")
+    assert not in_comment("a { b", "css")

@@ -1,49 +1,105 @@
+"""Cleanup, on a table of drafts."""
+
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lsp_server.cleanup import Frame, clean
 
+# before, draft, kept, after (kept included), expected
+CASES: list[tuple[str, str, str, str, str | None]] = [
+    ("x = ", "1", "", "\ny = 2\n", "1"),
+    # closers that follow the cursor
+    ("print(", "x)", "", ")\n", "x"),
+    ("print(", "foo(x)", "", ")\n", "foo(x)"),
+    ("print(foo(", "x))", "", ")\n", "x)"),
+    ("print(", "x)", ")", ")\n", "x)"),
+    ("print(", "x))", ")", ")\n", "x)"),
+    ("foo(bar(", "1), 2))", "))", "))\n", "1))"),
+    ("foo(bar(", "1))", "))", "))\n", "1))"),
+    ("foo(", "a, (b, c)", ")", ")\n", "a, (b, c)"),
+    ("foo(\n    a,\n    ", "b)", "", "\n)\n", "b"),
+    ("x = ", "y)", "", "\n", "y"),
+    ("x = [", "1)", "", "\n", "1"),
+    # what stands on the rest of the line
+    ("if ", "a == b:", "", ":\n", "a == b"),
+    ("x = ", "a + b", "", " + b\n", "a"),
+    ("x = ", "foo(a) + tail", "", " + tail + more\n", "foo(a)"),
+    ("if (", "foo(x)", "", "):\n", "foo(x)"),
+    ("x = ", "abc", "", "c2\n", "abc"),  # one letter is no repetition
+    # lines that follow
+    ("", "total = 1\nreturn total", "", "\nreturn total\n", "total = 1"),
+    ("    ", "a = 1\n    b = 2\n    c = 3", "", "\n    b = 2\n    c = 3\n", "a = 1"),
+    ("", "return total", "", "\n    return total\n", None),
+    ("x = ", "foo()", "", "\nfoo()\n", "foo()"),  # the same value, not the same line
+    ("", "a = 1\n)\n", "", "\n)\n", "a = 1"),
+    # indentation
+    ("    ", "a = 1\nb = 2", "", "\n", "a = 1"),
+    ("    ", "a = 1\n    if b:\n        c()\n    d()", "", "\n", "a = 1\n    if b:\n        c()\n    d()"),
+    ("\t", "a = 1\n    b = 2", "", "\n", "a = 1"),
+    ("\t", "a = 1\n\tb = 2", "", "\n", "a = 1\n\tb = 2"),
+    ("    ", "a = 1\n\n    b = 2", "", "\n", "a = 1\n\n    b = 2"),
+    # what runs away
+    ("x = ", "foo bar foo bar foo bar foo bar", "", "\n", "foo bar"),
+    ("", "a = 1\na = 1\na = 1\na = 1", "", "\n", "a = 1"),
+    ("", "a()\na()\nb()", "", "\n", "a()\na()\nb()"),  # twice may be meant
+    ("x = [", "0, 0, 0, 0", "]", "]\n", "0, 0, 0, 0]"),
+    # spaces
+    ("x = ", "1   ", "", "\n", "1"),
+    ("x = ", "1 ", "", "+ 2\n", "1 "),
+    ("    ", "pass\n\n    ", "", "\n", "pass"),
+    # characters cut in two
+    ("x = ", "ab\ufffd", "", "\n", "ab"),
+    # nothing left
+    ("x = ", "   ", "", "\n", None),
+    ("x", "", "", "\n", None),
+    ("print(", ")", ")", ")\n", None),
+    ("x = ", "\ufffd", "", "\n", None),
+]
+
+
+@pytest.mark.parametrize(("before", "text", "kept", "after", "expected"), CASES)
+def test_clean(before: str, text: str, kept: str, after: str, expected: str | None) -> None:
+    cleaned = clean(text, Frame(before, after, kept=kept))
+    assert (cleaned.of(text) if cleaned else None) == expected
+
 
 @pytest.mark.parametrize(
-    ("before", "text", "replaced", "after", "expected"),
+    ("text", "kept", "after", "expected"),
     [
-        ("x = ", "1", "", "\ny = 2\n", "1"),
-        # closers that follow the cursor
-        ("print(", "x)", "", ")\n", "x"),
-        ("print(", "foo(x)", "", ")\n", "foo(x)"),
-        ("print(foo(", "x))", "", ")\n", "x)"),
-        ("print(", "x", ")", "\n", "x)"),
-        ("print(", "x))", ")", "\n", "x)"),
-        ("foo(bar(", "1), 2", "))", "\n", "1), 2)"),
-        ("foo(bar(", "1", "))", "\n", "1))"),
-        ("foo(", "a, (b, c", ")", "\n", "a, (b, c"),  # not ours to close: it was cut short
-        ("foo(\n    a,\n    ", "b)", "", "\n)\n", "b"),
-        ("x = ", "y)", "", "\n", "y"),
-        ("x = [", "1)", "", "\n", "1"),
-        # what stands on the rest of the line
-        ("if ", "a == b:", "", ":\n", "a == b"),
-        ("x = ", "a + b", "", " + b\n", "a"),
-        ("x = ", "foo(a) + tail", "", " + tail + more\n", "foo(a)"),
-        ("if (", "foo(x)", "", "):\n", "foo(x)"),
-        ("x = ", "abc", "", "c2\n", "abc"),  # one letter is no repetition
-        # lines that follow
-        ("", "total = 1\nreturn total", "", "\nreturn total\n", "total = 1"),
-        ("    ", "a = 1\n    b = 2\n    c = 3", "", "\n    b = 2\n    c = 3\n", "a = 1"),
-        ("", "return total", "", "\n    return total\n", None),
-        ("x = ", "foo()", "", "\nfoo()\n", "foo()"),  # the same value, not the same line
-        ("", "a = 1\n)\n", "", "\n)\n", "a = 1"),
-        # spaces
-        ("x = ", "1   ", "", "\n", "1"),
-        ("x = ", "1 ", "", "+ 2\n", "1 "),
-        ("    ", "pass\n\n    ", "", "\n", "pass"),
-        # nothing left
-        ("x = ", "   ", "", "\n", None),
-        ("x", "", "", "\n", None),
-        ("print(", ")", ")", "\n", None),
-        ("fo", "o", "o", "\n", None),
+        ("abc", "", "\n", "abc"),  # the model closes it, or nobody does
+        ('abc")', "", "\n", 'abc")'),
+        ('abc")', "", '")\n', "abc"),
+        ('abc")")', '")', '")\n', 'abc")'),
+        ('a \\" b")', '")', '")\n', 'a \\" b")'),
+        ("it's (so", '"', '"\n', "it's (so\""),
+        ("a\nb", "", "\n", "a"),
+        ('"', '"', '"\n', None),
     ],
 )
-def test_clean(before: str, text: str, replaced: str, after: str, expected: str | None) -> None:
-    cleaned = clean(text, Frame(before, replaced, after))
+def test_clean_in_a_string(text: str, kept: str, after: str, expected: str | None) -> None:
+    cleaned = clean(text, Frame('x = "', after, kept=kept, quote='"'))
     assert (cleaned.of(text) if cleaned else None) == expected
+
+
+def test_the_identifier_that_is_replaced_by_itself_is_no_suggestion() -> None:
+    assert clean("o", Frame("fo", "\n", replaced="o")) is None
+
+
+@given(
+    st.text("ab()[]{}'\"\n :,=", max_size=30),
+    st.text("ab()[]{}'\"\n :,=", max_size=40),
+    st.sampled_from(["", ")", "))", "]"]),
+    st.text('ab)]}"\n ', max_size=20),
+)
+def test_a_cleaned_text_begins_the_draft_and_ends_in_what_is_kept(
+    before: str, text: str, kept: str, after: str
+) -> None:
+    cleaned = clean(text, Frame(before, kept + after, kept=kept))
+    if cleaned is not None:
+        assert text.startswith(text[: cleaned.keep])
+        assert cleaned.of(text).endswith(kept)
+        again = clean(cleaned.of(text), Frame(before, kept + after, kept=kept))
+        assert again is not None and again.of(cleaned.of(text)) == cleaned.of(text)

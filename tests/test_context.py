@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from diffusion.request import Hole
 from lsp_server.context import frame, infill_request, is_secret, windows
 from lsp_server.documents import snapshot
 from lsp_server.holes import plan_at
@@ -62,6 +63,8 @@ def test_the_request_and_its_frame() -> None:
     assert plan is not None
     request = infill_request(taken, plan, Options(deadline_ms=0))
     assert (request.prefix, request.suffix) == ("import os\nprint(os.p", "\nx = 1\n")
-    assert request.middle == (plan.hole,)
+    assert request.middle == (Hole(16), ")")
     assert request.deadline_ms is None
-    assert frame(taken, plan) == ("print(os.p", "a)", "\nx = 1\n")
+    around = frame(taken, plan)
+    assert (around.statement, around.replaced, around.kept) == ("print(os.p", "a", ")")
+    assert around.after == ")\nx = 1\n"

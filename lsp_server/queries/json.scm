@@ -1,0 +1,6 @@
+; What the mask asks of a JSON tree.
+(document) @block
+(object) @block
+(array) @block
+(comment) @comment
+(string) @string

@@ -1,0 +1,13 @@
+; What the mask asks of a Python tree. @block: its children are statements. @code: code inside a string.
+(module) @block
+(block) @block
+(comment) @comment
+(string) @string
+(interpolation) @code
+(import_statement) @import
+(import_from_statement) @import
+(future_import_statement) @import
+(decorator) @decorator
+; Where code is broken the word that begins its line must do.
+["import" "from"] @import.word
+"@" @decorator.word
