@@ -20,12 +20,18 @@ EDITORS = Path(os.environ.get("MEZZOTINT_EDITORS", ROOT / ".editors"))
 PICTURES = os.environ.get("MEZZOTINT_PICTURES", "")
 DEMO = (ROOT / "docs/demo.py").read_text()
 LINE, COLUMN = 11, 14  # "        self." in the demo
-BODIES = {  # below them a body begins
-    "total.py": DEMO[: DEMO.index("        total = 0")],
-    "names.py": DEMO + "\n    def names(self):\n        for item in self.items:\n",
-    "clear.py": DEMO + "\n    def clear(self):\n",
+WHOLE = DEMO.replace("self.\n", "self.currency = currency\n").replace("for item in \n", "for item in self.items:\n")
+BODIES = {  # below them several lines may follow; what the model says there, and whether it parses, is its own affair
+    "names.py": WHOLE + "\n    def names(self):\n",
+    "main.py": WHOLE + "\n\ndef main():\n",
+    "guard.py": WHOLE + '\n\nif __name__ == "__main__":\n',
+    "point.py": 'class Point:\n    """A point."""\n\n    def __init__(self, x, y, z):\n',
+    "total.py": WHOLE[: WHOLE.index("        total = 0")],
+    "items.py": WHOLE[: WHOLE.index("            total +=")],
+    "read.py": "import json\n\n\ndef read(path):\n    with open(path) as file:\n        text = file.read()\n",
 }
 NEXT_WORD = "Control+ArrowRight"
+NEXT_CANDIDATE, PREVIOUS_CANDIDATE = "Alt+BracketRight", "Alt+BracketLeft"
 HIDDEN_MS = 1500  # so long nothing may come back
 
 
@@ -101,6 +107,18 @@ def test_the_next_word_is_accepted_and_the_rest_stays(code: Code, name: str) -> 
     assert final.endswith(rest)
     assert all(seen_suggestion(frame) for frame in code.frames())
     assert code.text(name) == with_line("self." + final[: -len(rest)])
+
+
+def test_next_and_previous_go_through_the_candidates(code: Code, name: str) -> None:
+    first = ghost(code)
+    code.press(NEXT_CANDIDATE)
+    second = code.until(lambda seen: seen["ghost"] not in ("", first))["ghost"]
+    code.press(PREVIOUS_CANDIDATE)
+    code.until(lambda seen: seen["ghost"] == first)
+    code.press(NEXT_CANDIDATE)
+    code.until(lambda seen: seen["ghost"] == second)
+    code.press("Tab")
+    assert code.text(name) == with_line("self." + second)
 
 
 def test_typing_what_the_ghost_says_keeps_it_in_every_frame(code: Code, name: str) -> None:
@@ -183,12 +201,12 @@ def test_a_body_of_several_lines_is_ghost_text_below_the_cursor(code: Code) -> N
         code.press("End")
         code.press("Enter")
         time.sleep(HIDDEN_MS / 1000)
-        seen = code.look()
+        seen = code.until(lambda seen: not seen["draft"])
         if seen["ghostLines"]:
             break
         code.text(name)
     assert seen["ghostLines"], "the model says several lines nowhere"
-    drafts = [frame["draft"] for frame in code.frames() if "… +" in frame["draft"]]
+    drafts = [frame["draft"] for frame in code.frames() if frame["draft"].endswith("…")]
     assert drafts, "no draft said that more lines follow"
     code.press("Tab")
     code.until(lambda seen: not seen["ghost"])

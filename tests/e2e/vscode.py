@@ -168,7 +168,14 @@ def vscode(editors: Path, folder: Path, files: dict[str, str]) -> Iterator[Code]
     install = [*line, "--install-extension", str(EXTENSION / "mezzotint.vsix")]
     subprocess.run(install, env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
     url = f"http://127.0.0.1:{port}/?folder={folder}/workspace"
-    drive = [node, str(EXTENSION / "test/drive.mjs"), str(modules), str(shutil.which("chromium")), f"{folder}/profile", url]
+    drive = [
+        node,
+        str(EXTENSION / "test/drive.mjs"),
+        str(modules),
+        str(shutil.which("chromium")),
+        f"{folder}/profile",
+        url,
+    ]
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(_process([*line], env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         _listening(port, server)

@@ -2,7 +2,7 @@
 //
 // Rule: one suggestion at a time, of the active editor, at its cursor, for its present text; whatever else arrives is
 // dropped. While the user types what it says, it only loses its first characters. A decoration is one pseudo-element,
-// so undecided spans are a gradient behind it, and the lines after the first are a count until the final text.
+// so undecided spans are a gradient behind it, and the lines after the first are an ellipsis until the final text.
 //
 //     drafts.receive(params)                // mezzotint/draft
 //     drafts.finish(document, position, text, range)   // the answer: the decoration goes, ghost text comes
@@ -46,6 +46,7 @@ interface Suggestion {
   acceptWhenFinal: boolean;
 }
 
+const MORE = "  …"; // not how many: the number would jump from draft to draft
 const VISIBLE = "mezzotint.draftVisible";
 
 /** How much of a suggestion was taken. */
@@ -171,12 +172,13 @@ export class Drafts implements Disposable {
     const line = editor.document.lineAt(one.position.line).text;
     const kept = line.slice(one.position.character, one.position.character + one.replaced);
     const shown = lines.length === 1 && kept && first.endsWith(kept) ? first.slice(0, -kept.length) : first;
-    const more = lines.length > 1 ? `  … +${lines.length - 1}` : "";
+    const more = lines.length > 1 ? MORE : "";
     const tabSize = Number(editor.options.tabSize);
     const shade = cssShade(shown, one.masked, tabSize);
     const after = {
       contentText: cssContent(shown + more, tabSize),
       color: new ThemeColor("editorGhostText.foreground"),
+      fontStyle: "italic", // as ghost text is
       textDecoration: `none; ${shade}`,
     };
     editor.setDecorations(this.decoration, [{ range: new Range(one.position, one.position), renderOptions: { after } }]);

@@ -62,7 +62,7 @@ function watch() {
 }
 
 const context = await chromium.launchPersistentContext(profile, {
-  executablePath, headless: true, viewport: { width: 900, height: 480 }, deviceScaleFactor: 1.5, args: [...FLAGS, ...QUIET],
+  executablePath, headless: true, viewport: { width: 900, height: 560 }, deviceScaleFactor: 1.5, args: [...FLAGS, ...QUIET],
 });
 const page = context.pages()[0];
 
