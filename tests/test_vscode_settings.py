@@ -18,6 +18,7 @@ OPTIONS = {camel(spec.name): spec for spec in dataclasses.fields(Options)}
 CLIENT_ONLY = {"command", "package", "enable"}  # how the server is found, and which languages it is asked for
 NO_SETTING = {"status", "disabledLanguages"}  # the status item always wants the first; `enable` does the second
 OTHER_DEFAULT = {"drafts": True}  # this client can draw them
+COMPARED = ("type", "default", "minimum", "maximum", "enum")
 KINDS = {bool: "boolean", int: "integer", str: "string"}
 
 

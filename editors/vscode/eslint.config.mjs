@@ -2,6 +2,9 @@
 import js from "@eslint/js";
 import ts from "typescript-eslint";
 
+const NAMES = ["process", "window", "document", "getComputedStyle", "performance", "requestAnimationFrame", "ResizeObserver"];
+const GLOBALS = Object.fromEntries(NAMES.map((name) => [name, "readonly"]));
+
 export default ts.config(
   { ignores: ["dist/", "node_modules/"] },
   {
@@ -10,5 +13,5 @@ export default ts.config(
     languageOptions: { parserOptions: { projectService: true } },
     rules: { "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }] },
   },
-  { files: ["*.mjs"], extends: [js.configs.recommended], languageOptions: { globals: { process: "readonly" } } },
+  { files: ["*.mjs", "test/*.mjs"], extends: [js.configs.recommended], languageOptions: { globals: GLOBALS } },
 );

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vscode import ROOT, Code, Seen, missing, vscode
+from vscode import ROOT, Code, Seen, missing, server_command, vscode
 
 pytestmark = pytest.mark.editors
 
@@ -130,6 +130,17 @@ def test_typing_what_the_ghost_says_keeps_it_in_every_frame(code: Code, name: st
     assert code.text(name) == with_line("self." + final[:3])
 
 
+def test_typing_what_the_second_candidate_says_draws_no_draft_over_it(code: Code, name: str) -> None:
+    first = ghost(code)
+    code.press(NEXT_CANDIDATE)
+    second = code.until(lambda seen: seen["ghost"] not in ("", first))["ghost"]
+    code.frames()
+    code.type(second[0])
+    time.sleep(HIDDEN_MS / 1000)
+    assert not any(frame["draft"] and frame["ghost"] for frame in code.frames())
+    assert code.look()["ghost"]
+
+
 def test_typing_something_else_takes_the_ghost_away(code: Code, name: str) -> None:
     final = ghost(code)
     code.type("Q")
@@ -202,17 +213,16 @@ def test_a_body_of_several_lines_is_ghost_text_below_the_cursor(code: Code) -> N
         code.press("Enter")
         time.sleep(HIDDEN_MS / 1000)
         seen = code.until(lambda seen: not seen["draft"])
-        if seen["ghostLines"]:
+        if seen["ghostBelow"]:
             break
         code.text(name)
-    assert seen["ghostLines"], "the model says several lines nowhere"
+    assert seen["ghostBelow"], "the model says several lines nowhere"
     drafts = [frame["draft"] for frame in code.frames() if frame["draft"].endswith("…")]
     assert drafts, "no draft said that more lines follow"
     code.press("Tab")
     code.until(lambda seen: not seen["ghost"])
-    saved = code.text(name)
-    assert seen["ghost"] in saved
-    assert len(saved.splitlines()) == len(text.splitlines()) + 1 + seen["ghostLines"]
+    added = code.text(name)[len(text) :]
+    assert added.split() == " ".join([seen["ghost"], *seen["ghostBelow"]]).split()
 
 
 def test_a_file_is_turned_off_and_on(code: Code, name: str) -> None:
@@ -257,6 +267,20 @@ def test_restart_starts_another_server(code: Code, name: str) -> None:
     code.new_server(before)
     assert ghost(code)
     assert not Path(f"/proc/{before}").exists()
+
+
+def test_a_server_that_cannot_start_is_one_message(code: Code, name: str) -> None:
+    before = code.server_pid()
+    code.settings(command=["false"])
+    code.until(lambda seen: seen["messages"], 60)
+    seen = code.look()
+    assert len(seen["messages"]) == 1 and "5 times" in seen["messages"][0]
+    assert seen["status"].startswith("Mezzotint, error")
+    code.type("x")
+    assert code.text(name) == with_line("selfx")
+    code.settings(command=server_command(code.folder))
+    code.new_server(before)
+    code.do("command", "Notifications: Clear All Notifications")
 
 
 def test_without_drafts_the_plain_answer_is_shown(code: Code, name: str) -> None:

@@ -57,7 +57,7 @@ class Code:
         self._driver.stdin.flush()
         answer = json.loads(self._driver.stdout.readline())
         if "error" in answer and operation != "screen":
-            self.do("screen", "/tmp/vs/fail.png")
+            self.do("screen", str(self.folder / "failed.png"))
         assert "error" not in answer, f"{operation}{args}: {answer['error']}"
         return answer["result"]
 

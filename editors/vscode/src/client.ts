@@ -8,8 +8,7 @@ import {
   type CancellationToken,
   type Disposable,
   type InlineCompletionContext,
-  InlineCompletionItem,
-  InlineCompletionTriggerKind,
+  type InlineCompletionItem,
   type LogOutputChannel,
   type Position,
   Range,
@@ -165,7 +164,7 @@ export class Client implements Disposable {
     try {
       const found = await next(document, position, context, token);
       if (token.isCancellationRequested || this.drafts.isDismissed(document)) return undefined;
-      return this.show(document, position, Array.isArray(found) ? found : (found?.items ?? []), context);
+      return this.show(document, position, Array.isArray(found) ? found : (found?.items ?? []));
     } catch (error) {
       this.drafts.clearDraft();
       this.log.warn(String(error));
@@ -175,12 +174,7 @@ export class Client implements Disposable {
     }
   }
 
-  private show(
-    document: TextDocument,
-    position: Position,
-    items: InlineCompletionItem[],
-    context: InlineCompletionContext,
-  ): InlineCompletionItem[] {
+  private show(document: TextDocument, position: Position, items: InlineCompletionItem[]): InlineCompletionItem[] {
     const [best] = items;
     if (best === undefined) {
       this.drafts.clearDraft();
@@ -188,11 +182,10 @@ export class Client implements Disposable {
     }
     const counted = { command: "mezzotint.accepted", title: "Mezzotint", arguments: ["full"] };
     for (const item of items) item.command = counted;
-    const invoked = context.triggerKind === InlineCompletionTriggerKind.Invoke;
-    if (this.drafts.popup || (invoked && this.drafts.isFinal(document, position))) return items;
-    const text = typeof best.insertText === "string" ? best.insertText : best.insertText.value;
+    if (this.drafts.popup) return items;
     this.notify("mezzotint/didShow", {});
-    return this.drafts.finish(document, position, text, best.range ?? new Range(position, position)) ? [] : items;
+    const range = best.range ?? new Range(position, position);
+    return this.drafts.finish(document, position, items.map(textOf), range) ? [] : items;
   }
 
   /** A cancelled request that no other follows (the editor lost the focus) takes its draft along. */
@@ -205,4 +198,8 @@ export class Client implements Disposable {
   private notify(method: string, params: object): void {
     void this.client?.sendNotification(method, params).catch((error: unknown) => { this.log.warn(String(error)); });
   }
+}
+
+function textOf(item: InlineCompletionItem): string {
+  return typeof item.insertText === "string" ? item.insertText : item.insertText.value;
 }

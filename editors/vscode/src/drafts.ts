@@ -5,7 +5,7 @@
 // so undecided spans are a gradient behind it, and the lines after the first are an ellipsis until the final text.
 //
 //     drafts.receive(params)                // mezzotint/draft
-//     drafts.finish(document, position, text, range)   // the answer: the decoration goes, ghost text comes
+//     drafts.finish(document, position, [text], range)   // the answer: the decoration goes, ghost text comes
 
 import {
   commands,
@@ -14,6 +14,7 @@ import {
   Range,
   type TextDocument,
   type TextDocumentChangeEvent,
+  type TextDocumentContentChangeEvent,
   type TextEditor,
   type TextEditorSelectionChangeEvent,
   ThemeColor,
@@ -21,7 +22,7 @@ import {
   workspace,
 } from "vscode";
 
-import { advanced, cssContent, cssShade, type Span } from "./text";
+import { cssContent, cssShade, moved, type Span } from "./text";
 
 /** The parameters of `mezzotint/draft` that are used here. */
 export interface DraftParams {
@@ -40,6 +41,7 @@ interface Suggestion {
   version: number;
   position: Position;
   text: string;
+  others: string[]; // further candidates, one of which VS Code may show
   masked: Span[];
   replaced: number;
   final: boolean;
@@ -79,16 +81,18 @@ export class Drafts implements Disposable {
     const before = this.suggestionAt(editor.document, position);
     if (before?.final) return; // VS Code shows this text already
     const replaced = params.range.end.character - params.position.character;
-    const draft = { document: editor.document, version: params.version, position, text: params.text, masked: params.masked };
-    this.suggestion = { ...draft, replaced, final: false, acceptWhenFinal: before?.acceptWhenFinal ?? false };
+    const { version, text, masked } = params;
+    const draft = { document: editor.document, version, position, text, others: [], masked, replaced };
+    this.suggestion = { ...draft, final: false, acceptWhenFinal: before?.acceptWhenFinal ?? false };
     this.draw(editor);
   }
 
-  /** Take the final text; true if it was inserted at once, because the user has accepted it while it was a draft. */
-  finish(document: TextDocument, position: Position, text: string, range: Range): boolean {
+  /** Take the final texts; true if the first was inserted at once, because the user has accepted it as a draft. */
+  finish(document: TextDocument, position: Position, texts: string[], range: Range): boolean {
     const acceptNow = this.suggestionAt(document, position)?.acceptWhenFinal ?? false;
+    const [text = "", ...others] = texts;
     const replaced = range.end.character - position.character;
-    const final = { document, version: document.version, position, text, masked: [], replaced };
+    const final = { document, version: document.version, position, text, others, masked: [], replaced };
     this.suggestion = { ...final, final: true, acceptWhenFinal: false };
     this.erase();
     if (acceptNow) void this.insert(range, text);
@@ -118,14 +122,10 @@ export class Drafts implements Disposable {
     return this.dismissed?.document === document && this.dismissed.version === document.version;
   }
 
-  /** Whether the suggestion is what VS Code shows at this position now. */
-  isFinal(document: TextDocument, position: Position): boolean {
-    return this.suggestionAt(document, position)?.final ?? false;
-  }
-
-  /** Insert the final text as soon as it is there. */
+  /** Insert the final text as soon as it is there; where the text begins with blanks the key indents, as it always did. */
   accept(): void {
-    if (this.suggestion) this.suggestion.acceptWhenFinal = true;
+    if (this.suggestion === undefined || /^\s/.test(this.suggestion.text)) void commands.executeCommand("tab");
+    else this.suggestion.acceptWhenFinal = true;
   }
 
   dispose(): void {
@@ -142,18 +142,19 @@ export class Drafts implements Disposable {
   private documentChanged(event: TextDocumentChangeEvent): void {
     const old = this.suggestion;
     if (old?.document !== event.document || event.contentChanges.length === 0) return;
-    const [change] = event.contentChanges;
-    const typed = change !== undefined && event.contentChanges.length === 1 ? typedBy(old, change.range, change.text) : undefined;
-    const rest = typed === undefined ? undefined : advanced(old.text, old.masked, typed);
-    if (typed === undefined || rest === undefined) {
+    const typed = typedAt(old.position, event.contentChanges);
+    const rests = [old.text, ...old.others].filter((text) => typed && text.startsWith(typed) && text !== typed);
+    if (rests.length === 0) {
       this.clear();
       return;
     }
-    if (old.final && typed.length > 1 && rest.text) this.accepted(rest.text.startsWith("\n") || typed.includes("\n") ? "line" : "word");
-    const position = event.document.positionAt(event.document.offsetAt(old.position) + typed.length);
-    this.suggestion = { ...old, ...rest, position, version: event.document.version };
-    if (!rest.text) this.clear();
-    else if (!old.final && window.activeTextEditor) this.draw(window.activeTextEditor);
+    const [text = "", ...others] = rests.map((rest) => rest.slice(typed.length));
+    if (old.final && typed.length > 1) this.accepted(text.startsWith("\n") || typed.includes("\n") ? "line" : "word");
+    const [change] = event.contentChanges;
+    const position = event.document.positionAt(event.document.offsetAt(old.position) + (change?.text.length ?? 0));
+    const masked = moved(old.masked, typed.length);
+    this.suggestion = { ...old, text, others, masked, position, version: event.document.version };
+    if (!old.final && window.activeTextEditor) this.draw(window.activeTextEditor);
   }
 
   private selectionChanged(event: TextEditorSelectionChangeEvent): void {
@@ -206,7 +207,9 @@ function atCursor(editor: TextEditor, position: Position): boolean {
   return editor.selections.length === 1 && editor.selection.isEmpty && editor.selection.active.isEqual(position);
 }
 
-/** What was inserted at the suggestion's cursor by a change that replaced nothing; undefined for any other change. */
-function typedBy(old: Suggestion, range: Range, text: string): string | undefined {
-  return range.isEmpty && range.start.isEqual(old.position) ? text.replaceAll("\r\n", "\n") : undefined;
+/** What was inserted at a position by a change that replaced nothing; "" for any other change. */
+function typedAt(position: Position, changes: readonly TextDocumentContentChangeEvent[]): string {
+  const [change] = changes;
+  if (change === undefined || changes.length > 1) return "";
+  return change.range.isEmpty && change.range.start.isEqual(position) ? change.text.replaceAll("\r\n", "\n") : "";
 }

@@ -1,8 +1,8 @@
-// A draft's text as CSS, and what is left of it when the user types on.
+// A draft's text and its undecided spans as CSS.
 //
 // Rule: plain functions; spans are [start, end) in UTF-16 units of the text, as the server sends them.
 //
-//     advanced("abc", [[1, 3]], "a")     // { text: "bc", masked: [[0, 2]] }
+//     moved([[1, 3]], 1)                 // [[0, 2]], after one character was typed
 //     cssShade("abc", [[1, 3]], 4)       // a gradient behind the second and third column
 
 export type Span = [number, number];
@@ -10,11 +10,9 @@ export type Span = [number, number];
 const SHADE = "color-mix(in srgb, var(--vscode-editorGhostText-foreground) 30%, transparent)";
 const WIDE = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}]/u;
 
-/** The rest of a text after its beginning was typed; undefined if something else was. */
-export function advanced(text: string, masked: Span[], typed: string): { text: string; masked: Span[] } | undefined {
-  if (!text.startsWith(typed)) return undefined;
-  const moved = masked.map(([start, end]): Span => [Math.max(0, start - typed.length), end - typed.length]);
-  return { text: text.slice(typed.length), masked: moved.filter(([, end]) => end > 0) };
+/** The spans after so many characters went from the beginning. */
+export function moved(masked: Span[], typed: number): Span[] {
+  return masked.map(([start, end]): Span => [Math.max(0, start - typed), end - typed]).filter(([, end]) => end > 0);
 }
 
 /** The text for `content`: pseudo-elements fold spaces and tabs unless these are other characters. */

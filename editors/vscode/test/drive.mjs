@@ -14,32 +14,32 @@ const QUIET = ["--disable-component-update", "--disable-sync"];
 
 /** In the page: what a user sees. `frames` gathers it for every painted frame in which it changed. */
 function watch() {
-  const texts = (selector) => [...document.querySelectorAll(selector)].map((one) => one.textContent.replace(/\u00a0/g, " "));
+  const plain = (one) => one.textContent.replace(/\u00a0/g, " ");
   const pseudo = (one) => {
     const style = getComputedStyle(one, "::after");
     const text = /^"(.*)"$/.exec(style.content)?.[1] ?? "";
-    return { text: text.replace(/\\(.)/g, "$1").replace(/\u00a0/g, " "), shaded: style.backgroundImage.split("ch,").length > 1 || style.backgroundImage !== "none" };
+    return { text: text.replace(/\\(.)/g, "$1").replace(/\u00a0/g, " "), shaded: style.backgroundImage !== "none" };
   };
+  const inZone = (one) => one.closest(".view-zones") !== null;
   const suggestion = () => {
     const drafts = [...document.querySelectorAll('.view-line span[class*="ced-"]')].map(pseudo).filter((one) => one.text);
-    const zone = [...document.querySelectorAll(".suggest-preview-text .view-line, .view-zones .view-line, .ghost-text-view-zone .view-line")];
-    const inline = texts(".view-line .ghost-text-decoration, .view-line .ghost-text, .view-line .ghost-text-decoration-preview");
+    const ghosts = [...document.querySelectorAll(".ghost-text-decoration, .ghost-text")].filter((one) => !inZone(one));
     return {
       draft: drafts.map((one) => one.text).join("|"),
       shaded: drafts.some((one) => one.shaded),
-      ghost: [...new Set(inline)].join(""),
-      ghostLines: zone.length,
+      ghost: ghosts.map(plain).join(""),
+      ghostBelow: [...document.querySelectorAll(".view-zones .view-line")].map(plain),
     };
   };
   window.mezzotintLook = () => ({
     ...suggestion(),
     lines: [...document.querySelectorAll(".view-lines > .view-line")]
       .sort((a, b) => parseInt(a.style.top) - parseInt(b.style.top))
-      .map((line) => line.textContent.replace(/\u00a0/g, " ")),
+      .map(plain),
     dirty: document.querySelector(".tab.active.dirty") !== null,
     popup: document.querySelector(".suggest-widget.visible .monaco-list-row") !== null,
     status: document.querySelector('.statusbar-item[aria-label^="Mezzotint"], .statusbar-item [aria-label^="Mezzotint"]')?.getAttribute("aria-label") ?? "",
-    messages: texts(".notification-toast .notification-list-item-message"),
+    messages: [...document.querySelectorAll(".notification-toast .notification-list-item-message")].map(plain),
   });
   window.mezzotintFrames = [];
   let last = "";
