@@ -283,6 +283,22 @@ def test_a_server_that_cannot_start_is_one_message(code: Code, name: str) -> Non
     code.do("command", "Notifications: Clear All Notifications")
 
 
+def test_typing_what_a_draft_says_keeps_the_rest_of_it(code: Code, name: str) -> None:
+    before = code.server_pid()
+    code.settings(draftDelayMs=800)  # slow enough to type between two drafts
+    code.new_server(before)
+    code.type(".")
+    draft = code.until(lambda seen: seen["draft"])["draft"]
+    code.frames()
+    code.type(draft[0])
+    code.until(lambda seen: seen["draft"] != draft)
+    assert code.frames()[0]["draft"].startswith(draft[1:])
+    before = code.server_pid()
+    code.settings(draftDelayMs=60)
+    code.new_server(before)
+    assert code.text(name) == with_line("self." + draft[0])
+
+
 def test_without_drafts_the_plain_answer_is_shown(code: Code, name: str) -> None:
     before = code.server_pid()
     code.settings(drafts=False)

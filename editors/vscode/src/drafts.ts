@@ -17,6 +17,7 @@ import {
   type TextDocumentContentChangeEvent,
   type TextEditor,
   type TextEditorSelectionChangeEvent,
+  type ThemableDecorationAttachmentRenderOptions,
   ThemeColor,
   window,
   workspace,
@@ -75,7 +76,8 @@ export class Drafts implements Disposable {
   receive(params: DraftParams): void {
     const editor = window.activeTextEditor;
     const position = new Position(params.position.line, params.position.character);
-    if (params.done || this.popup || editor?.document.uri.toString() !== params.uri) return;
+    if (params.done || !params.text.trim()) return; // the answer says the last; one without text would only blink
+    if (this.popup || editor?.document.uri.toString() !== params.uri) return;
     if (editor.document.version !== params.version || !atCursor(editor, position)) return;
     if (this.isDismissed(editor.document)) return;
     const before = this.suggestionAt(editor.document, position);
@@ -164,25 +166,17 @@ export class Drafts implements Disposable {
 
   private draw(editor: TextEditor): void {
     const one = this.suggestion;
-    const lines = one?.text.split("\n") ?? [];
+    if (!one) return;
+    const lines = one.text.split("\n");
     const first = lines[0] ?? "";
-    if (!one?.text.trim()) {
-      this.erase();
-      return;
-    }
     const line = editor.document.lineAt(one.position.line).text;
     const kept = line.slice(one.position.character, one.position.character + one.replaced);
     const shown = lines.length === 1 && kept && first.endsWith(kept) ? first.slice(0, -kept.length) : first;
     const more = lines.length > 1 ? MORE : "";
-    const tabSize = Number(editor.options.tabSize);
-    const shade = cssShade(shown, one.masked, tabSize);
-    const after = {
-      contentText: cssContent(shown + more, tabSize),
-      color: new ThemeColor("editorGhostText.foreground"),
-      fontStyle: "italic", // as ghost text is
-      textDecoration: `none; ${shade}`,
-    };
-    editor.setDecorations(this.decoration, [{ range: new Range(one.position, one.position), renderOptions: { after } }]);
+    const atEnd = !line.slice(one.position.character).trim();
+    const drawn = ghost(shown + more, one.masked, Number(editor.options.tabSize), atEnd);
+    const renderOptions = atEnd ? { before: drawn } : { after: drawn };
+    editor.setDecorations(this.decoration, [{ range: new Range(one.position, one.position), renderOptions }]);
     if (!this.drawnIn) void commands.executeCommand("setContext", VISIBLE, true);
     this.drawnIn = editor;
   }
@@ -200,6 +194,19 @@ export class Drafts implements Disposable {
     this.suggestion = undefined;
     if (editor && (await editor.edit((edit) => { edit.replace(range, text); }))) this.accepted("full");
   }
+}
+
+/**
+ * A draft as a pseudo-element. At the end of a line it takes no room: what is typed next lies upon the same character of
+ * the draft, until the draft is drawn anew, and nothing moves meanwhile.
+ */
+function ghost(text: string, masked: Span[], tabSize: number, atEnd: boolean): ThemableDecorationAttachmentRenderOptions {
+  return {
+    contentText: cssContent(text, tabSize),
+    color: new ThemeColor("editorGhostText.foreground"),
+    fontStyle: "italic", // as ghost text is
+    textDecoration: `none; ${cssShade(text, masked, tabSize)}${atEnd ? "; position: absolute" : ""}`,
+  };
 }
 
 /** Whether the editor has one cursor, there, and nothing is selected. */

@@ -26,7 +26,7 @@ export function cssShade(text: string, masked: Span[], tabSize: number): string 
     const [from, to] = [columns(text.slice(0, start), tabSize), columns(text.slice(0, end), tabSize)];
     return from === to ? [] : [`transparent ${from}ch`, `${SHADE} ${from}ch ${to}ch`, `transparent ${to}ch`];
   });
-  return stops.length === 0 ? "" : `background: linear-gradient(90deg, ${stops.join(", ")}); border-radius: 2px`;
+  return stops.length === 0 ? "background: none" : `background: linear-gradient(90deg, ${stops.join(", ")}); border-radius: 2px`;
 }
 
 /** How many columns of a fixed-width font a text takes. */

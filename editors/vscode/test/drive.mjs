@@ -15,14 +15,14 @@ const QUIET = ["--disable-component-update", "--disable-sync"];
 /** In the page: what a user sees. `frames` gathers it for every painted frame in which it changed. */
 function watch() {
   const plain = (one) => one.textContent.replace(/\u00a0/g, " ");
-  const pseudo = (one) => {
-    const style = getComputedStyle(one, "::after");
+  const pseudo = (one) => ["::before", "::after"].map((name) => {
+    const style = getComputedStyle(one, name);
     const text = /^"(.*)"$/.exec(style.content)?.[1] ?? "";
     return { text: text.replace(/\\(.)/g, "$1").replace(/\u00a0/g, " "), shaded: style.backgroundImage !== "none" };
-  };
+  });
   const inZone = (one) => one.closest(".view-zones") !== null;
   const suggestion = () => {
-    const drafts = [...document.querySelectorAll('.view-line span[class*="ced-"]')].map(pseudo).filter((one) => one.text);
+    const drafts = [...document.querySelectorAll('.view-line span[class*="ced-"]')].flatMap(pseudo).filter((one) => one.text);
     const ghosts = [...document.querySelectorAll(".ghost-text-decoration, .ghost-text")].filter((one) => !inZone(one));
     return {
       draft: drafts.map((one) => one.text).join("|"),
