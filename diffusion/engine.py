@@ -171,7 +171,7 @@ def recalled(request: InfillRequest, above: float) -> Start | None:
     if not isinstance(hole, Hole) or len(fixed) > 1 or any(isinstance(part, Hole) for part in fixed):
         return None
     suffix = "".join(str(part) for part in fixed) + request.suffix
-    guesses = recall(request.prefix, suffix, multiline=hole.multiline, others=request.other_files)
+    guesses = recall(request.prefix, suffix, multiline=hole.multiline, others=request.recall_from)
     return Start(((guesses[0].text, guesses[0].probability),)) if guesses and guesses[0].probability >= above else None
 
 

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diffusion.healing import Edge, heal_left, heal_right
+from diffusion.request import OTHER_TOKENS
 from diffusion.tokenizer import EOF, FAR_PREFIX, FAR_SUFFIX, FILE, NEAR_PREFIX, NEAR_SUFFIX, OTHER, Tokenizer
 
 # Borders in characters, caps in tokens; training shows the model parts of these sizes (train/batches.py). A cap does
 # not depend on how full the other parts are: one that did would move the far prefix with every key typed.
 PREFIX_GRID, NEAR_PREFIX_MIN, FAR_PREFIX_CELLS = 384, 96, 2
 SUFFIX_GRID, NEAR_SUFFIX_MIN, FAR_SUFFIX_CELLS = 192, 96, 2
-OTHER_TOKENS, FAR_SUFFIX_TOKENS, NEAR_SUFFIX_TOKENS, NEAR_PREFIX_TOKENS = 64, 64, 72, 160
+FAR_SUFFIX_TOKENS, NEAR_SUFFIX_TOKENS, NEAR_PREFIX_TOKENS = 64, 72, 160
 MARKERS = 8  # at most: five parts, start of file, end of file, and one to spare
 MIN_CONTEXT = OTHER_TOKENS + FAR_SUFFIX_TOKENS + NEAR_SUFFIX_TOKENS + NEAR_PREFIX_TOKENS + MARKERS
 

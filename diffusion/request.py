@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CANVAS_SIZES = (16, 32, 64, 128)
+OTHER_TOKENS = 64  # of `InfillRequest.other_files` that the model sees, the last ones
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class InfillRequest:
 
     `middle` is what lies between `prefix` and `suffix`: holes, and the fixed text between two holes.
     `other_files` are chunks of related files, least relevant first; they are encoded before everything else.
+    `recall_from` are whole texts of related files that the hole may be recalled from; the model does not see them.
     `start` is what the first hole starts from; None means masks, or what `recall` finds.
     `deadline_ms` counts from the first `next()` of the generator; None means no deadline.
     """
@@ -55,6 +57,7 @@ class InfillRequest:
     suffix: str
     middle: tuple[Hole | str, ...] = (Hole(),)
     other_files: tuple[str, ...] = ()
+    recall_from: tuple[str, ...] = ()
     deadline_ms: float | None = None
     seed: int = 0
     temperature: float = 0.0

@@ -118,7 +118,7 @@ def requests(request: InfillRequest, n: int) -> Iterator[InfillRequest]:
     yield request
     hole = request.middle[0]
     if n > 1 and len(request.middle) == 1 and isinstance(hole, Hole):
-        for guess in recall(request.prefix, request.suffix, multiline=hole.multiline)[1:n]:
+        for guess in recall(request.prefix, request.suffix, multiline=hole.multiline, others=request.recall_from)[1:n]:
             yield dataclasses.replace(request, start=Start(((guess.text, guess.probability),)))
     for seed in range(1, n):
         yield dataclasses.replace(

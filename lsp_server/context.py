@@ -17,6 +17,7 @@ from lsp_server.cleanup import Frame
 from lsp_server.documents import Snapshot
 from lsp_server.holes import Plan
 from lsp_server.options import Options
+from lsp_server.related import is_ignored
 
 SECRET_NAMES = (
     *(".env", ".env.*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk", "*.asc"),
@@ -29,6 +30,11 @@ def is_secret(uri: str) -> bool:
     """Tell whether a file's name says that it holds keys or passwords. Source code named so is still source code."""
     name = re.split(r"[/\\]", unquote(uri))[-1].lower()
     return any(fnmatch(name, pattern) for pattern in SECRET_NAMES) and not name.endswith((".py", ".pyi"))
+
+
+def may_be_shown(uri: str) -> bool:
+    """Tell whether a file may be context for another: neither secret nor ignored by git."""
+    return not is_secret(uri) and not is_ignored(uri)
 
 
 def normal_newlines(text: str) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LINE_END = re.compile(r"\r\n?|\n")
+MAX_CLOSED = 4  # documents remembered after they were closed
 _UNIT_BYTES = {"utf-8": 1, "utf-16": 2, "utf-32": 4}
 _CODECS = {"utf-8": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
 
@@ -181,6 +182,11 @@ class Document:
         content = self._text[start : match.start() if match else len(self._text)]
         return start + count_chars(content, column, self._encoding)
 
+    def unparsed(self) -> Snapshot:
+        """Return this version without its tree: parsing a long file takes longer than a draft may wait."""
+        lines = tuple(self._lines)
+        return Snapshot(self.uri, self.version, self._text, self.language, None, lines, self._encoding)
+
     def snapshot(self) -> Snapshot:
         """Return this version, parsed; parsing happens here, once per version that anyone asks for."""
         if self._snapshot is None:
@@ -206,6 +212,7 @@ class Documents:
         self.encoding = encoding
         self.max_bytes = max_bytes
         self._open: dict[str, Document] = {}
+        self._closed: list[Snapshot] = []
 
     def open(self, uri: str, version: int, language_id: str, text: str) -> Document:
         """Take a document that the editor opened (again)."""
@@ -224,9 +231,19 @@ class Documents:
             document.change(version, edits)
 
     def close(self, uri: str) -> None:
-        """Forget a document."""
-        if self._open.pop(uri, None) is None:
+        """Forget a document, but for what the last few closed ones said."""
+        document = self._open.pop(uri, None)
+        if document is None:
             logger.warning("didClose for a document that is not open: ignored")
+        elif not document.too_large:
+            self._closed = [*(one for one in self._closed if one.uri != uri), document.unparsed()][-MAX_CLOSED:]
+
+    def others(self, uri: str, language: str) -> list[Snapshot]:
+        """Return the other documents of a language, open or closed lately, without their trees."""
+        now = [one.unparsed() for one in self._open.values() if not one.too_large]
+        known = {one.uri for one in now}
+        every = [*(one for one in self._closed if one.uri not in known), *now]
+        return [one for one in every if one.uri != uri and one.language == language]
 
     def get(self, uri: str) -> Document | None:
         """Return an open document."""

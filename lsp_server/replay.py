@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,13 @@ SERVER_TIMEOUT_S = 3600
 
 @dataclass(frozen=True)
 class Task:
-    """A function to write: the file before and after it, and its text."""
+    """A function to write: the file before and after it, its text, and files that are open beside it."""
 
     name: str
     before: str
     truth: str
     after: str
+    beside: tuple[SourceFile, ...] = ()
 
 
 @dataclass
@@ -80,13 +81,18 @@ class Counts:
         }
 
 
-def tasks(files: list[SourceFile], n: int, seed: int) -> list[Task]:
-    """`n` functions, at most one of a file, drawn evenly."""
+def tasks(files: list[SourceFile], n: int, seed: int, n_beside: int) -> list[Task]:
+    """`n` functions, at most one of a file, drawn evenly; `n_beside` files of the same folder are open as well."""
     rng = random.Random(seed)
     order = list(files)
     rng.shuffle(order)
-    found = (task for file in order for task in rng.sample(functions(file), min(1, len(functions(file)))))
-    return [task for task, _ in zip(found, range(n), strict=False)]
+    found: list[Task] = []
+    for file in order:
+        if len(found) < n and (here := functions(file)):
+            folder = [other for other in files if Path(other.name).parent == Path(file.name).parent and other != file]
+            beside = rng.sample(folder, min(n_beside, len(folder)))
+            found.append(replace(rng.choice(here), beside=tuple(beside)))
+    return found
 
 
 def functions(file: SourceFile) -> list[Task]:
@@ -123,8 +129,9 @@ class Replay:
         """Write one function."""
         typist = Typist(task.before, task.truth, task.after, random.Random(f"{self.seed} {number}"), number % 2 == 0)
         self.uri, self.version = f"file:///replay/{number}/{task.name}", 1
-        document = {"uri": self.uri, "languageId": "python", "version": 1, "text": typist.text}
-        self.client.notify("textDocument/didOpen", {"textDocument": document})
+        for other in task.beside:
+            self.open(f"file:///replay/{number}/{other.name}", other.text)
+        self.open(self.uri, typist.text)
         self.counts.truth_chars += len(task.truth)
         shown = remembered = judged = ""
         for key in typist.keys():
@@ -147,7 +154,13 @@ class Replay:
                 self.counts.accepted_chars += len(shown)
                 self.change(typist, len(typist.before), end, shown, shown)
                 shown = ""
-        self.client.notify("textDocument/didClose", {"textDocument": {"uri": self.uri}})
+        for uri in (self.uri, *(f"file:///replay/{number}/{other.name}" for other in task.beside)):
+            self.client.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+
+    def open(self, uri: str, text: str) -> None:
+        """Open a file in the editor."""
+        document = {"uri": uri, "languageId": "python", "version": 1, "text": text}
+        self.client.notify("textDocument/didOpen", {"textDocument": document})
 
     def change(self, typist: Typist, start: int, stop: int, new: str, typed: str) -> None:
         """Send an edit of the document as it is on the server: offsets into the text before the edit."""
@@ -201,7 +214,7 @@ def run(chosen: list[Task], options: dict[str, Any], seed: int, label: str) -> C
             print(f"\r{label}: {number}/{len(chosen)} functions", end="", file=sys.stderr, flush=True)
             replay.play(number, task)
         counts.forward_passes = client.call("mezzotint/stats", {})["forwardPasses"]
-    print(f"\r{label}: {len(chosen)} functions   ", file=sys.stderr)
+    print(f"\r{label}: {len(chosen)} functions   {counts.figures()}", file=sys.stderr)
     return counts
 
 
@@ -217,6 +230,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--holdout", type=Path, default=Path(".corpus/holdout"), metavar="DIR", help="(%(default)s)")
     parser.add_argument("--functions", type=int, default=50, metavar="N", help="functions to write (50)")
     parser.add_argument("--seed", type=int, default=0, help="other seeds write other functions (0)")
+    parser.add_argument("--beside", type=int, default=0, metavar="N", help="other open files of the same folder (0)")
     parser.add_argument("--set", type=setting, action="append", default=[], metavar="OPTION=JSON", help="server option")
     parser.add_argument("--compare", action="append", default=[], metavar="OPTION", help="also run with it off")
     return parser
@@ -233,7 +247,7 @@ def runs(args: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
 def main(argv: list[str] | None = None) -> int:
     """Run the replay; 2 and one line on stderr if the held-out packages are missing."""
     args = make_parser().parse_args(argv)
-    chosen = tasks(read_folder(args.holdout, HELD_OUT), args.functions, args.seed)
+    chosen = tasks(read_folder(args.holdout, HELD_OUT), args.functions, args.seed, args.beside)
     if not chosen:
         print(
             f"mezzotint eval replay: no held-out functions in {args.holdout}; `make holdout` fetches them",

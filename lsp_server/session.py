@@ -24,6 +24,7 @@ from lsp_server.drafts import DRAFT, STATUS, Suggestion, draft_params
 from lsp_server.holes import Plan
 from lsp_server.live import Memory
 from lsp_server.options import Options, from_client
+from lsp_server.related import Related
 from lsp_server.worker import EngineFailedError, Infiller, Worker
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Session:
         self._on_state = on_state
         self._told: set[str] = set()
         self._memory = Memory()
+        self._related = Related()
         self.options = Options()
         self.documents = Documents()
         self.worker = Worker(lambda: load(self.options), self._state_changed)
@@ -113,7 +115,7 @@ class Session:
             return
         document = self.documents.get(uri)
         assert document is not None
-        snapshot = document.snapshot()
+        snapshot = document.unparsed()
         if snapshot.text.strip():
             self._prepare(uri, context.infill_request(snapshot, Plan(0, 0, (Hole(),), 0), self.options))
 
@@ -133,6 +135,7 @@ class Session:
         self.worker.supersede(uri)
         self.documents.close(uri)
         self._memory.forget(uri)
+        self._related.forget(uri)
 
     def _refusal(self, uri: str) -> str:
         """Return why a document gets no completions, or ""."""
@@ -182,6 +185,12 @@ class Session:
     def _request(self, snapshot: Snapshot, plan: Plan) -> InfillRequest:
         """What the engine is asked: from masks, or from what is still good of the last draft."""
         request = context.infill_request(snapshot, plan, self.options)
+        if self.options.other_files:
+            found = self.documents.others(snapshot.uri, snapshot.language)
+            others = [other for other in found if context.may_be_shown(other.uri)]
+            chunks = self._related.choose(snapshot, plan.start, others)
+            texts = tuple(other.text for other in others)
+            request = dataclasses.replace(request, other_files=chunks, recall_from=texts)
         start = self._memory.start(snapshot, plan) if self.options.live_canvas else None
         self.counts["warmStarts"] += start is not None
         return dataclasses.replace(request, start=start)
