@@ -96,7 +96,7 @@ def test_tab_accepts_all_and_undo_takes_it_back_in_one_step(code: Code, name: st
     assert code.text(name) == with_line("self." + final)
     code.press("Control+Z")
     assert code.text(name) == DEMO
-    assert "Notification 'mezzotint/didAccept'" in code.server_log()
+    assert "Notification 'mezzotint/didAccept'" in code.server_log(code.server_pid())
 
 
 def test_the_next_word_is_accepted_and_the_rest_stays(code: Code, name: str) -> None:

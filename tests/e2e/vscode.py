@@ -122,18 +122,19 @@ class Code:
 
     def new_server(self, old: int) -> None:
         """Wait until another server is ready."""
-        self.until(lambda seen: self.server_pid() != old)
+        self.until(lambda seen: self.server_pid() != old and "model: ready" in self.server_log(self.server_pid()))
         self.ready()
 
-    def server_log(self) -> str:
-        """What all servers have written to stderr."""
-        return (self.folder / "stderr").read_text()
+    def server_log(self, pid: int) -> str:
+        """What a server has written to stderr."""
+        return (self.folder / f"stderr.{pid}").read_text()
 
 
 def server_command(folder: Path) -> list[str]:
     """The server, which leaves its process id and its log in the folder."""
-    serve = f'echo $$ > "{folder}/pid"; exec "{sys.executable}" -m lsp_server --log-level debug 2>> "{folder}/stderr"'
-    return ["sh", "-c", serve]
+    leave_pid = 'echo $$ > new && : > "stderr.$$" && mv new pid'
+    serve = f'exec "{sys.executable}" -m lsp_server --log-level debug 2> "stderr.$$"'
+    return ["sh", "-c", f'cd "{folder}" && {leave_pid} && {serve}']
 
 
 def free_port() -> int:
@@ -182,6 +183,7 @@ def vscode(editors: Path, folder: Path, files: dict[str, str]) -> Iterator[Code]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         code = Code(folder, stack.enter_context(_process(drive, env, **pipes)))
         code.settings(command=server_command(folder), threads=1, logLevel="debug", draftDelayMs=60)
+        code.settings(otherFiles=False)  # each test has the same file: nothing is to be said from the others
         code.do("load")
         code.press("Control+B")  # no side bar
         yield code
