@@ -313,8 +313,12 @@ def test_without_drafts_the_plain_answer_is_shown(code: Code, name: str) -> None
 
 @pytest.mark.skipif(not PICTURES, reason="MEZZOTINT_PICTURES names no folder")
 def test_pictures(code: Code, name: str) -> None:
+    before = code.server_pid()
+    code.settings(draftDelayMs=1000)  # slow enough for a picture
+    code.new_server(before)
     code.type(".")
-    code.until(lambda seen: seen["draft"])
+    first = code.until(lambda seen: seen["draft"])["draft"]
+    code.until(lambda seen: seen["draft"] not in ("", first))  # some of it is decided
     code.do("picture", str(Path(PICTURES).resolve() / "vscode-draft.png"))
     code.until(lambda seen: seen["ghost"])
     code.do("picture", str(Path(PICTURES).resolve() / "vscode-final.png"))

@@ -36,6 +36,8 @@ QUIET = {
     "editor.stickyScroll.enabled": False,
     "editor.wordBasedSuggestions": "off",
     "editor.cursorBlinking": "solid",
+    "editor.scrollbar.vertical": "hidden",
+    "editor.scrollbar.horizontal": "hidden",
     "editor.inlineSuggest.showToolbar": "never",
     "window.confirmBeforeClose": "never",
 }
