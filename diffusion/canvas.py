@@ -73,14 +73,29 @@ class Canvas:
         left = self.left.text if first == 0 else ""
         right = self.right.text if len(self.holes) == 1 and start.closed else ""
         pieces = [(left, 1.0), *start.pieces, (right, 1.0)]
-        tokens = self.tokenizer.encode("".join(text for text, _ in pieces))[: stop - first]
+        tokens, n_fixed = self._encoded(left, "".join(text for text, _ in [*start.pieces, (right, 1.0)]))
+        tokens = tokens[: stop - first]
         _, spans = decode_spans(self.tokenizer, tokens)
         sure = [least(pieces, *span) for span in spans]
         row = first + len(tokens)
         self.ids[first:row] = [token if p > 0 else MASK for token, p in zip(tokens, sure, strict=True)]
         self.probability[first:row] = [p or 1.0 for p in sure]
+        self.fixed[first : min(first + n_fixed, row)] = True
         if start.closed:
             self.ids[row:stop] = END
+
+    def _encoded(self, left: str, text: str) -> tuple[list[int], int]:
+        """Tokens of left + text, and how many must stay.
+
+        Where the first token ends inside `left`, the rule of its row forbids it, and the model would write that row
+        over without the next. The text left of the cursor then stays as tokens of its own, and needs no rule.
+        """
+        tokens = self.tokenizer.encode(left + text)
+        if not left or self.left.allowed is None or self.left.allowed[tokens[0]]:
+            return tokens, 0
+        self.left = Edge(left, None)
+        head = self.tokenizer.encode(left)
+        return [*head, *self.tokenizer.encode(text)], len(head)
 
     @cached_property
     def flags(self) -> np.ndarray:

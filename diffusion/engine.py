@@ -18,8 +18,8 @@ from cuda_ext.rules import Policy
 from diffusion.canvas import Canvas
 from diffusion.config import EMBEDDED, ModelConfig, weights_hash
 from diffusion.layout import Context, lay_out
-from diffusion.recall import recall
-from diffusion.request import Draft, Hole, InfillRequest, Start
+from diffusion.recall import RECALL_ABOVE, starts
+from diffusion.request import Draft, InfillRequest
 from diffusion.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 N_CACHES = 4  # contexts kept, so that changing between a few files costs nothing
 ENCODE_ROWS = 128  # context tokens between two looks at `cancelled`
 CANVAS_ROWS = 128  # cache slots behind the context, for the canvas or for decoding token by token
-RECALL_ABOVE = 0.02  # start from a recalled text that is at least so likely right
 BACKENDS = ("auto", "native", "torch")
 
 
@@ -94,7 +93,7 @@ class Engine:
     def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
         """Drafts, coarse to fine; one forward pass between two; ends without a done draft when cancelled."""
         if request.start is None and self.recall_above < 1:
-            request = dataclasses.replace(request, start=recalled(request, self.recall_above))
+            request = dataclasses.replace(request, start=next(iter(starts(request, self.recall_above)), None))
         prepared = self._prepare(request, cancelled)
         if prepared is None:
             return
@@ -163,16 +162,6 @@ def load_backend(folder: Path, device: str, threads: int | None, backend: str) -
     from diffusion.torch_backend import TorchBackend
 
     return TorchBackend.load(folder, device, threads)
-
-
-def recalled(request: InfillRequest, above: float) -> Start | None:
-    """What the text at hand says of a single hole, if that is likely enough."""
-    hole, *fixed = request.middle
-    if not isinstance(hole, Hole) or len(fixed) > 1 or any(isinstance(part, Hole) for part in fixed):
-        return None
-    suffix = "".join(str(part) for part in fixed) + request.suffix
-    guesses = recall(request.prefix, suffix, multiline=hole.multiline, others=request.recall_from)
-    return Start(((guesses[0].text, guesses[0].probability),)) if guesses and guesses[0].probability >= above else None
 
 
 def common_prefix(a: list[int], b: tuple[int, ...]) -> int:

@@ -108,11 +108,12 @@ class NativeBackend:
             return
         control = control_of(canvas, policy, request)
         run = native.NativeRun(self.model, cache.cache, len(cache.ids), control, canvas.flags)
-        given, sure = canvas.ids, canvas.probability
+        given, sure, kept = canvas.ids, canvas.probability, canvas.ids != MASK
         with run:
             for slot in slots(run, cancelled):
                 take_over(canvas, slot)
-                canvas.probability = np.where(canvas.ids == given, sure, canvas.probability)
+                kept &= canvas.ids == given  # a row masked since then has the probability of this run
+                canvas.probability = np.where(kept, sure, canvas.probability)
                 reason = ("deadline" if slot.late else "complete") if slot.done else ""
                 yield canvas.draft(rows_of(slot.guess, canvas), slot.step, slot.step, reason)
 

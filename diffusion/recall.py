@@ -13,7 +13,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from diffusion.request import Hole, InfillRequest, Start
+
 PREFIX_CHARS, SUFFIX_CHARS, OTHER_CHARS = 16_000, 8_000, 16_000  # nearest to the hole, of each
+RECALL_ABOVE = 0.02  # what is less likely right is no better a start than masks
 KEY_CHARS = 3  # an echo shorter than this, or of spaces only, says nothing
 MAX_ECHOES = 300
 ECHO_CHARS, LEAD_OUT_CHARS = 200, 60  # how far echoes are measured, before and after
@@ -52,6 +55,16 @@ def recall(prefix: str, suffix: str, *, multiline: bool = False, others: Sequenc
     odds = [math.exp(sum(w * x for w, x in zip(weights, features(echo), strict=True))) for echo in echoes]
     guesses = [Guess(echo.text, odd / (1 + sum(odds))) for echo, odd in zip(echoes, odds, strict=True)]
     return sorted(guesses, key=lambda guess: -guess.probability)
+
+
+def starts(request: InfillRequest, above: float = RECALL_ABOVE) -> list[Start]:
+    """What a request's canvas may start from, best first: guesses for its only hole that are likely enough."""
+    hole, *fixed = request.middle
+    if not isinstance(hole, Hole) or len(fixed) > 1 or any(isinstance(part, Hole) for part in fixed):
+        return []
+    suffix = "".join(str(part) for part in fixed) + request.suffix
+    guesses = recall(request.prefix, suffix, multiline=hole.multiline, others=request.recall_from)
+    return [Start(((guess.text, guess.probability),)) for guess in guesses if guess.probability >= above]
 
 
 def features(echo: Echo) -> tuple[float, ...]:

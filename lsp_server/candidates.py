@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
-from diffusion.recall import recall
-from diffusion.request import Draft, Hole, InfillRequest, Start
+from diffusion.recall import starts
+from diffusion.request import Draft, InfillRequest, Start
 
 MAX_ROUNDS = 2  # of repair
 TEMPERATURE = 0.7  # of further candidates
@@ -114,12 +114,11 @@ def propose(
 
 
 def requests(request: InfillRequest, n: int) -> Iterator[InfillRequest]:
-    """The request itself, then others for the same hole: what else the text at hand says, then other seeds."""
-    yield request
-    hole = request.middle[0]
-    if n > 1 and len(request.middle) == 1 and isinstance(hole, Hole):
-        for guess in recall(request.prefix, request.suffix, multiline=hole.multiline, others=request.recall_from)[1:n]:
-            yield dataclasses.replace(request, start=Start(((guess.text, guess.probability),)))
+    """The request from what the text at hand says, else from its own start; then the same hole from other starts."""
+    recalled = starts(request)
+    yield dataclasses.replace(request, start=recalled[0] if recalled else request.start)
+    for start in recalled[1:n]:
+        yield dataclasses.replace(request, start=start)
     for seed in range(1, n):
         yield dataclasses.replace(
             request, seed=request.seed + seed, temperature=TEMPERATURE, start=Start((), closed=False)

@@ -20,17 +20,30 @@ from lsp_server.holes import Plan
 DOCUMENTS, SUGGESTIONS = 8, 16  # remembered, and of each document
 MAX_TYPED_CHARS = 80  # behind that a suggestion says little of what comes next
 SURE = 0.5  # a token less probable than this is masked again
+UNKNOWN = 0.03  # the probability of a denoised text, on held-out lines
+BETTER = 0.1  # a recalled text this likely may replace what is on screen
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 
 
 class Suggestion(NamedTuple):
-    """What was suggested between two texts. `tokens` as in Draft; `done`: it was shown as final."""
+    """What was suggested between two texts. `tokens` as in Draft; `done`: it was shown as final.
+
+    `probability` that all of it is right: known for recalled texts only.
+    """
 
     before: str
     text: str
     after: str
     tokens: tuple[tuple[int, int, float], ...]
     done: bool
+    probability: float
+
+
+class Known(NamedTuple):
+    """What is left of a suggestion, and the probability that it is right."""
+
+    text: str
+    probability: float
 
 
 class Memory:
@@ -49,17 +62,19 @@ class Memory:
         self._documents.move_to_end(snapshot.uri)
         if known and not known[-1].done and (known[-1].before, known[-1].after) == (before, after):
             known.pop()  # a later draft of the same run
-        known.append(Suggestion(before, text, after, draft.tokens, draft.done))
+        known.append(Suggestion(before, text, after, draft.tokens, draft.done, probability_of(draft)))
 
     def forget(self, uri: str) -> None:
         """Drop the suggestions of a document."""
         self._documents.pop(uri, None)
 
-    def rest(self, snapshot: Snapshot, plan: Plan) -> str | None:
+    def rest(self, snapshot: Snapshot, plan: Plan) -> Known | None:
         """What is left of the newest suggestion that the document agrees with so far; None if there is none."""
         here = around(snapshot, plan)
-        rests = (rest_of(known, *here) for known in reversed(self._documents.get(snapshot.uri, ())) if known.done)
-        return next((rest for rest in rests if rest is not None), None)
+        for known in reversed(self._documents.get(snapshot.uri, ())):
+            if known.done and (rest := rest_of(known, *here)) is not None:
+                return Known(rest, known.probability)
+        return None
 
     def start(self, snapshot: Snapshot, plan: Plan) -> Start | None:
         """What to denoise from, after the newest suggestion; None where it says nothing of this place."""
@@ -71,6 +86,18 @@ def around(snapshot: Snapshot, plan: Plan) -> tuple[str, str]:
     """The text before and after a hole."""
     text = snapshot.text
     return normal_newlines(text[: plan.start]), normal_newlines(text[plan.end :])
+
+
+def probability_of(draft: Draft) -> float:
+    """How likely a finished draft is right: a recalled text's tokens all say it, a denoised one's say something else."""
+    said = {probability for _, _, probability in draft.tokens}
+    return said.pop() if len(said) == 1 else UNKNOWN
+
+
+def is_better(start: Start, known: Known) -> bool:
+    """Whether what is recalled now is so much likelier than what is on screen that it may take its place."""
+    [(text, probability)] = start.pieces
+    return text != known.text and probability >= max(BETTER, 2 * known.probability)
 
 
 def rest_of(known: Suggestion, before: str, after: str) -> str | None:

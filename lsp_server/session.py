@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from diffusion.recall import starts
 from diffusion.request import Draft, Hole, InfillRequest
 from lsp_server import cleanup, context, feedback, holes
 from lsp_server.candidates import ALTERNATIVE, Verdict, propose
 from lsp_server.documents import Documents, Edit, Snapshot
 from lsp_server.drafts import DRAFT, STATUS, Suggestion, draft_params
 from lsp_server.holes import Plan
-from lsp_server.live import Memory
+from lsp_server.live import Memory, is_better
 from lsp_server.options import Options, from_client
 from lsp_server.related import Related
 from lsp_server.worker import EngineFailedError, Infiller, Worker
@@ -170,17 +171,24 @@ class Session:
         plan = holes.plan_at(snapshot, offset, multiline=multiline, max_tokens=self.options.max_tokens)
         if plan is None:
             return []
-        known = self._memory.rest(snapshot, plan) if self.options.live_canvas and not invoked else None
-        if known is not None:
-            self.counts["fromMemory"] += 1
-            self._send_draft(token, snapshot, plan, Draft(0, known, (), 1.0, 0, done=True), cleanup.Cleaned(len(known)))
-            return [Suggestion(snapshot, plan, known)]
+        known = self._memory.rest(snapshot, plan) if self.options.live_canvas else None
+        request = self._request(snapshot, plan)
+        if known is not None and not invoked and not any(is_better(start, known) for start in starts(request)[:1]):
+            return self._from_memory(snapshot, plan, known.text, token)
         self._count_denoising(1)
         try:
-            texts = await self._denoise(snapshot, plan, token, self.options.candidates if invoked else 1)
+            texts = await self._denoise(snapshot, plan, request, token, self.options.candidates if invoked else 1)
         finally:
             self._count_denoising(-1)
+        if texts is not None and known is not None and invoked:  # what is on screen stays the first
+            texts = [known.text, *(text for text in texts if text != known.text)][: self.options.candidates]
         return None if texts is None else [Suggestion(snapshot, plan, text) for text in texts]
+
+    def _from_memory(self, snapshot: Snapshot, plan: Plan, text: str, token: int | str | None) -> list[Suggestion]:
+        """Answer with what is left of an earlier suggestion: no forward pass."""
+        self.counts["fromMemory"] += 1
+        self._send_draft(token, snapshot, plan, Draft(0, text, (), 1.0, 0, done=True), cleanup.Cleaned(len(text)))
+        return [Suggestion(snapshot, plan, text)]
 
     def _request(self, snapshot: Snapshot, plan: Plan) -> InfillRequest:
         """What the engine is asked: from masks, or from what is still good of the last draft."""
@@ -195,7 +203,9 @@ class Session:
         self.counts["warmStarts"] += start is not None
         return dataclasses.replace(request, start=start)
 
-    async def _denoise(self, snapshot: Snapshot, plan: Plan, token: int | str | None, n: int) -> list[str] | None:
+    async def _denoise(
+        self, snapshot: Snapshot, plan: Plan, request: InfillRequest, token: int | str | None, n: int
+    ) -> list[str] | None:
         """Run the engine on a hole: up to `n` texts, best first, [] for nothing, None when superseded."""
         self._loop = asyncio.get_running_loop()
         frame = context.frame(snapshot, plan)
@@ -221,7 +231,7 @@ class Session:
             """Denoise, judge and repair (called in the model thread)."""
             return propose(engine, request, judge, cancelled, n, repair=self.options.syntax_feedback)
 
-        job = self.worker.submit(snapshot.uri, self._request(snapshot, plan), on_draft, work)
+        job = self.worker.submit(snapshot.uri, request, on_draft, work)
         try:
             done = await asyncio.wrap_future(job.future)
         except asyncio.CancelledError:

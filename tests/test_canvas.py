@@ -88,3 +88,14 @@ def test_a_start_begins_with_the_partial_token_at_the_cursor(tokenizer: Tokenize
     assert canvas.ids[0] == tokenizer.encode("return")[0]
     assert canvas.draft(canvas.ids, 1, 1, "complete").text == "urn x"
     assert [(a, b, pytest.approx(p)) for a, b, p in canvas.draft(canvas.ids, 1, 1).tokens] == [(0, 3, 0.9), (3, 5, 0.5)]
+
+
+def test_a_start_keeps_the_partial_token_at_the_cursor_where_no_token_of_the_start_covers_it(
+    tokenizer: Tokenizer,
+) -> None:
+    allowed = tokenizer.starting_with(b" del")
+    assert not allowed[tokenizer.encode(" delivered")[0]]
+    canvas = Canvas.blank(tokenizer, (Hole(8),), Edge(" del", allowed), NO_EDGE, Start((("ivered", 0.9),)))
+    n_fixed = int(canvas.fixed.sum())
+    assert tokenizer.decode(canvas.ids[:n_fixed].tolist()) == " del"
+    assert canvas.draft(canvas.ids, 1, 1, "complete").text == "ivered"

@@ -15,9 +15,10 @@ from cuda_ext import native
 from diffusion.canvas import Canvas
 from diffusion.config import EMBEDDED
 from diffusion.denoise import denoise
-from diffusion.engine import Engine, common_prefix, recalled
+from diffusion.engine import Engine, common_prefix
 from diffusion.layout import lay_out
 from diffusion.model import ContextCache, Transformer, sdpa
+from diffusion.recall import starts
 from diffusion.request import Draft, Hole, InfillRequest, Start
 
 SOURCE = inspect.getsource(textwrap)
@@ -155,7 +156,6 @@ def test_a_start_without_doubts_costs_one_pass_and_stays(backend: str) -> None:
 
 def test_a_hole_starts_from_what_the_text_at_hand_said_before() -> None:
     request = InfillRequest("logger = logging.getLogger(__name__)\n" * 3 + "logger = log", "\n", (Hole(32),))
-    start = recalled(request, 0.02)
-    assert start is not None and start.text == "ging.getLogger(__name__)"
-    assert recalled(request, 1.0) is None
-    assert recalled(InfillRequest("", "", (Hole(8), ")", Hole(8))), 0.0) is None
+    assert starts(request, 0.02)[0].text == "ging.getLogger(__name__)"
+    assert starts(request, 1.0) == []
+    assert starts(InfillRequest("", "", (Hole(8), ")", Hole(8))), 0.0) == []

@@ -8,7 +8,7 @@ from typing import Any
 from diffusion.request import Draft, Start
 from lsp_server.documents import snapshot
 from lsp_server.holes import plan_at
-from lsp_server.live import Memory
+from lsp_server.live import UNKNOWN, Known, Memory, is_better
 
 
 def place(marked: str) -> tuple[Any, Any]:
@@ -33,7 +33,7 @@ def remembered(code: str, text: str, *tokens: tuple[str, float], done: bool = Tr
 def rests(code: str, text: str) -> Callable[[str], str | None]:
     """What is left of `text`, suggested at the mark of `code`, at the mark of a later code."""
     memory = remembered(code, text)
-    return lambda later: memory.rest(*place(later))
+    return lambda later: (known := memory.rest(*place(later))) and known.text
 
 
 def test_typing_what_the_suggestion_says_leaves_its_rest() -> None:
@@ -57,9 +57,9 @@ def test_deleting_back_to_where_a_suggestion_was_made_brings_it_back() -> None:
     memory = remembered("x = ¦\n", "foo(a)")
     taken, plan = place("x = b¦\n")
     memory.remember(taken, plan, Draft(1, "ar()", (), 1.0, 1, done=True), "ar()")
-    assert memory.rest(*place("x = ¦\n")) == "foo(a)"
-    assert memory.rest(*place("x = fo¦\n")) == "o(a)"
-    assert memory.rest(*place("x = ba¦\n")) == "r()"
+    assert memory.rest(*place("x = ¦\n")) == Known("foo(a)", 0.9)
+    assert memory.rest(*place("x = fo¦\n")) == Known("o(a)", 0.9)
+    assert memory.rest(*place("x = ba¦\n")) == Known("r()", UNKNOWN)
 
 
 def test_a_draft_that_was_not_done_answers_nothing_but_is_a_start() -> None:
@@ -89,3 +89,10 @@ def test_documents_are_forgotten() -> None:
     memory.forget("file:///a.py")
     assert memory.rest(*place("x = ¦\n")) is None
     assert memory.start(*place("x = ¦\n")) is None
+
+
+def test_what_is_recalled_replaces_what_is_on_screen_only_if_it_is_much_likelier() -> None:
+    assert is_better(Start((("other", 0.5),)), Known("text", 0.1))
+    assert not is_better(Start((("text", 0.5),)), Known("text", 0.1))
+    assert not is_better(Start((("other", 0.5),)), Known("text", 0.3))
+    assert not is_better(Start((("other", 0.08),)), Known("text", UNKNOWN))

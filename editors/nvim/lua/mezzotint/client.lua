@@ -1,0 +1,112 @@
+-- The language client: starting, attaching, the server's notifications, and starting again after a crash.
+local config = require("mezzotint.config")
+
+local M = {}
+
+local MAX_RESTARTS, FIRST_DELAY_MS, STABLE_MS = 5, 1000, 30000
+local state = { name = "off", message = "", enabled = true, restarts = 0 }
+
+--- "mezzotint: idle", with the reason behind an error.
+function M.status()
+  local off = not state.enabled or not config.is_on(vim.api.nvim_get_current_buf())
+  local text = "mezzotint: " .. (off and "off" or state.name)
+  return (not off and state.message ~= "") and (text .. " (" .. state.message .. ")") or text
+end
+
+local function set(name, message)
+  state.name, state.message = name, message or ""
+  vim.api.nvim_exec_autocmds("User", { pattern = "MezzotintStatus", modeline = false })
+  vim.cmd.redrawstatus()
+end
+
+--- The running client, if there is one.
+function M.get()
+  return vim.lsp.get_clients({ name = "mezzotint" })[1]
+end
+
+local function capabilities()
+  local found = vim.lsp.protocol.make_client_capabilities()
+  found.textDocument.inlineCompletion = { dynamicRegistration = false }
+  found.general.positionEncodings = { "utf-8", "utf-16", "utf-32" }
+  return found
+end
+
+local function start_again()
+  if state.enabled and not M.get() then
+    for _, buffer in ipairs(vim.api.nvim_list_bufs()) do
+      if vim.api.nvim_buf_is_loaded(buffer) then M.attach(buffer) end
+    end
+  end
+end
+
+-- The server ended although nobody asked it to: start it again, later each time, and say so once at the end.
+local function on_exit(code, signal)
+  vim.schedule(function()
+    require("mezzotint.ghost").clear_all()
+    if not state.enabled or state.stopping then return end
+    state.restarts = state.restarts + 1
+    if state.restarts > MAX_RESTARTS then
+      set("error", "the server keeps ending")
+      vim.notify("Mezzotint: the server keeps ending; :Mezzotint restart tries again", vim.log.levels.ERROR)
+      return
+    end
+    set("error", ("the server ended (%s)"):format(signal ~= 0 and "signal " .. signal or code))
+    vim.defer_fn(start_again, FIRST_DELAY_MS * 2 ^ (state.restarts - 1))
+  end)
+end
+
+local function options()
+  local server = { drafts = config.options.drafts, status = true }
+  return {
+    name = "mezzotint",
+    cmd = config.options.cmd,
+    root_dir = vim.fs.root(0, ".git") or vim.fn.getcwd(),
+    capabilities = capabilities(),
+    init_options = vim.tbl_extend("force", server, config.options.server),
+    handlers = {
+      ["mezzotint/draft"] = function(_, draft) require("mezzotint.request").on_draft(draft) end,
+      ["mezzotint/status"] = function(_, new) set(new.state, new.message) end,
+    },
+    on_init = function(client)
+      vim.defer_fn(function() if M.get() == client then state.restarts = 0 end end, STABLE_MS)
+    end,
+    on_attach = function(_, buffer) require("mezzotint.request").watch(buffer) end,
+    on_exit = on_exit,
+  }
+end
+
+--- Attach a buffer that wants suggestions; starts the server for the first.
+function M.attach(buffer)
+  if not state.enabled or not config.is_on(buffer) then return end
+  require("mezzotint.keys").map()
+  vim.lsp.start(options(), { bufnr = buffer, silent = true, reuse_client = function(client) return client.name == "mezzotint" end })
+end
+
+local function stop(after)
+  local client = M.get()
+  require("mezzotint.ghost").clear_all()
+  if not client then return after and after() end
+  state.stopping = true
+  client:stop()
+  local timer = assert(vim.uv.new_timer())
+  timer:start(20, 20, vim.schedule_wrap(function()
+    if not client:is_stopped() or timer:is_closing() then return end
+    timer:close()
+    state.stopping = false
+    if after then after() end
+  end))
+end
+
+--- Stop the server and start it anew.
+function M.restart()
+  state.enabled, state.restarts = true, 0
+  stop(start_again)
+end
+
+--- Switch everything on or off; off ends the server.
+function M.set_enabled(on)
+  state.enabled = on
+  if on then start_again() else stop(function() set("off") require("mezzotint.keys").unmap() end) end
+end
+
+return M

@@ -1,0 +1,293 @@
+"""The Emacs package in a real Emacs in a terminal: real keys, the real server; overlays and buffer text are asserted."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from terminal_picture import Terminal
+
+ROOT = Path(__file__).parents[2]
+EMACS = Path(os.environ.get("MEZZOTINT_EDITORS", ROOT / ".editors")) / "bin" / "emacs"
+PACKAGE = ROOT / "editors" / "emacs" / "mezzotint.el"
+pytestmark = [
+    pytest.mark.editors,
+    pytest.mark.skipif(not EMACS.exists(), reason="SKIPPED Emacs: not installed (editors/emacs/install.sh)"),
+    pytest.mark.skipif(not shutil.which("tmux"), reason="SKIPPED Emacs: no tmux to run it in"),
+]
+
+PATIENCE_S = 60
+SOURCE = (
+    '"""Inventory."""\n\nimport os\n\nnames = os.listdir(".")\npaths = [os.path.join(".", name) for name in names]\n'
+)
+INIT = """;; -*- lexical-binding: t -*-
+(setq make-backup-files nil create-lockfiles nil auto-save-default nil inhibit-startup-screen t
+      eglot-sync-connect 30 python-indent-guess-indent-offset nil)
+(load {package} nil t)
+(setq mezzotint-command '({python} "-m" "lsp_server" "--log-level" "error")
+      mezzotint-server-options '(:draftDelayMs {delay}))
+(mezzotint-use-for '(python-mode python-ts-mode))
+(add-hook 'python-mode-hook #'eglot-ensure)
+(make-network-process
+ :name "probe" :server t :family 'local :service {socket}
+ :filter (lambda (process text)
+           (process-send-string
+            process (condition-case problem
+                        (with-current-buffer (window-buffer) (format "%S" (eval (read text) t)))
+                      (error (format "%S" (list 'error problem)))))
+           (delete-process process)))
+"""
+
+
+class Emacs:
+    """An Emacs that a test types into, and looks into."""
+
+    def __init__(self, folder: Path, delay: int = 40, init_text: str = INIT) -> None:
+        self.socket = str(folder / "probe")
+        init = folder / "init.el"
+        names = {"package": PACKAGE, "python": sys.executable, "socket": self.socket}
+        init.write_text(
+            init_text.format(delay=delay, **{name: json.dumps(str(value)) for name, value in names.items()})
+        )
+        (folder / "inventory.py").write_text(SOURCE)
+        command = f"{EMACS} -nw -Q -l {init} {folder}/inventory.py"
+        self.terminal = Terminal(command, folder, {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"})
+
+    def eval(self, code: str) -> str:
+        """The printed value of an expression in the window's buffer."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(PATIENCE_S)
+            probe.connect(self.socket)
+            probe.sendall(code.encode())
+            found = b""
+            while piece := probe.recv(65536):
+                found += piece
+        return found.decode()
+
+    def string(self, code: str) -> str:
+        """The value of an expression that is a string; "" for nil."""
+        printed = self.eval(f'(let ((v {code})) (if v (mapconcat (lambda (c) (format "%x" c)) v " ") ""))')
+        return "".join(chr(int(code, 16)) for code in printed.strip('"').split())
+
+    def until(self, what: Callable[[], Any], why: str) -> Any:
+        """Wait for something to be true; its value."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            try:
+                if found := what():
+                    return found
+            except (FileNotFoundError, ConnectionError):
+                pass
+            time.sleep(0.02)
+        raise AssertionError(f"waited in vain: {why}\n{self.terminal.text()}")
+
+    def type(self, *keys: str) -> None:
+        self.terminal.keys(*keys)
+
+    def text(self) -> str:
+        return self.string("(buffer-substring-no-properties 1 (point-max))")
+
+    def ghost(self) -> str:
+        """The overlay's text as it is on screen."""
+        return self.string(
+            "(and mezzotint--overlay (overlay-buffer mezzotint--overlay) (substring-no-properties (overlay-get mezzotint--overlay 'after-string)))"
+        )
+
+    def status(self) -> str:
+        return self.string("(car mezzotint--status)")
+
+    def final(self) -> str:
+        def settled() -> str:
+            quiet = self.status() == "idle" and self.eval("(mezzotint--suggestion-masked mezzotint--shown)") == "nil"
+            return self.ghost() if quiet else ""
+
+        return str(self.until(settled, "a final suggestion"))
+
+    def server_pid(self) -> int:
+        return int(self.eval("(process-id (jsonrpc--process (eglot-current-server)))"))
+
+
+@pytest.fixture
+def editor(tmp_path: Path) -> Iterator[Emacs]:
+    emacs = Emacs(tmp_path)
+    try:
+        emacs.until(lambda: emacs.status() == "idle" and emacs.eval("mezzotint-mode") == "t", "the server")
+        yield emacs
+    finally:
+        emacs.terminal.__exit__()
+
+
+def suggested(editor: Emacs, line: str = "sizes = [os.path.") -> str:
+    """Type a new last line; the suggestion behind it."""
+    editor.eval("(goto-char (point-max))")
+    editor.type(line)
+    editor.until(lambda: line in editor.text(), "the typed line")
+    return editor.final()
+
+
+def test_drafts_sharpen_on_screen_until_the_final_text(editor: Emacs) -> None:
+    editor.eval("""(progn (defvar seen nil) (advice-add 'mezzotint--draw :after (lambda ()
+        (push (cons (mezzotint--suggestion-text mezzotint--shown) (mezzotint--suggestion-masked mezzotint--shown)) seen))))""")
+    final = suggested(editor, "total = sum(")
+    assert int(editor.eval("(length seen)")) >= 2
+    assert editor.eval("(cl-some #'cdr seen)") != "nil"
+    assert final
+    assert (
+        editor.eval("(get-text-property 0 'face (overlay-get mezzotint--overlay 'after-string))") == "mezzotint-ghost"
+    )
+
+
+def test_accepting_all_puts_the_text_there_and_undo_takes_it_away(editor: Emacs) -> None:
+    final = suggested(editor)
+    before = editor.text()
+    editor.type("Tab")
+    editor.until(lambda: editor.text() == before + final, "the accepted text")
+    editor.type("C-/")
+    editor.until(lambda: editor.text() == before, "the undone text")
+
+
+def test_accepting_by_word_and_by_line_leaves_the_rest_on_screen(editor: Emacs) -> None:
+    final = suggested(editor)
+    before = editor.text()
+    editor.type("M-f")
+    editor.until(lambda: editor.text() != before, "the accepted word")
+    word = editor.text()[len(before) :]
+    assert word and final.startswith(word) and len(word) < len(final)
+    editor.until(lambda: editor.ghost() == final[len(word) :], "the rest")
+    editor.type("M-Down")
+    editor.until(lambda: editor.text() == before + final, "the accepted line")
+
+
+def test_typing_what_the_suggestion_says_never_takes_it_off_the_screen(editor: Emacs) -> None:
+    final = suggested(editor)
+    editor.eval(
+        "(progn (defvar cleared 0) (advice-add 'mezzotint-clear :before (lambda (&rest _) (setq cleared (1+ cleared)))))"
+    )
+    for n in range(1, 4):
+        editor.type(final[n - 1])
+        editor.until(lambda n=n: editor.ghost() == final[n:], f"{n} characters typed through")  # type: ignore[misc]
+    time.sleep(0.3)  # the server's answers have come
+    assert editor.ghost() == final[3:]
+    assert editor.eval("cleared") == "0"
+
+
+def test_typing_something_else_takes_the_suggestion_away(editor: Emacs) -> None:
+    final = suggested(editor)
+    editor.type("~")
+    editor.until(lambda: editor.ghost() != final, "the old suggestion to go")
+    assert editor.text().endswith("~")
+
+
+def test_cycling_goes_round_the_candidates(editor: Emacs) -> None:
+    first = suggested(editor, "x = os.")
+    editor.type("M-n")
+    editor.until(lambda: editor.ghost() not in ("", first), "another candidate")
+    assert int(editor.eval("(length (mezzotint--suggestion-items mezzotint--shown))")) >= 2
+    editor.type("M-p")
+    editor.until(lambda: editor.ghost() == first, "the first again")
+
+
+def test_dismissing_takes_it_away_and_keys_then_do_what_they_did(editor: Emacs) -> None:
+    suggested(editor)
+    editor.type("C-g")
+    editor.until(lambda: not editor.ghost(), "the dismissed suggestion to go")
+    assert editor.eval('(key-binding (kbd "M-n"))') != "mezzotint-next"
+
+
+def test_moving_away_takes_it_away(editor: Emacs) -> None:
+    suggested(editor)
+    editor.type("C-a")
+    editor.until(lambda: not editor.ghost(), "the suggestion to go")
+
+
+def test_completion_at_point_works_with_eglot_alone(tmp_path: Path) -> None:
+    head, _, rest = INIT.partition("(load ")
+    alone = '(setq eglot-server-programs `((python-mode . ({python} "-m" "lsp_server"))))\n(require \'eglot)\n'
+    editor = Emacs(tmp_path, init_text=head + "(require 'eglot)\n" + alone + rest[rest.index("(add-hook") :])
+    try:
+        editor.until(lambda: editor.eval("(and (eglot-current-server) t)") == "t", "the server")
+        editor.eval("(goto-char (point-max))")
+        editor.type("sizes = os.")
+        before = editor.until(lambda: editor.text().endswith("sizes = os.") and editor.text(), "the typed line")
+        editor.type("C-M-i")
+        editor.until(lambda: len(editor.text()) > len(before), "the completed text")
+        assert editor.eval("(featurep 'mezzotint)") == "nil"
+    finally:
+        editor.terminal.__exit__()
+
+
+def test_a_killed_server_leaves_the_editor_usable_and_comes_back(tmp_path: Path) -> None:
+    editor = Emacs(tmp_path, delay=400)
+    try:
+        editor.until(lambda: editor.status() == "idle" and editor.eval("mezzotint-mode") == "t", "the server")
+        editor.eval("(goto-char (point-max))")
+        editor.type("total = sum(")
+        editor.until(editor.ghost, "a draft")
+        os.kill(editor.server_pid(), signal.SIGKILL)
+        editor.until(lambda: not editor.ghost(), "the ghost text to go")
+        editor.type("x")
+        editor.until(lambda: editor.text().endswith("sum(x"), "typing to work")
+        editor.until(lambda: editor.eval("(and (mezzotint--server) t)") == "t", "the server to come back")
+        editor.type(" + os.")
+        editor.until(editor.ghost, "a suggestion of the new server")
+        messages = editor.string('(with-current-buffer "*Messages*" (buffer-string))')
+        assert messages.lower().count("error") <= 2, messages
+    finally:
+        editor.terminal.__exit__()
+
+
+def test_restart_and_unload(editor: Emacs) -> None:
+    pid = editor.server_pid()
+    editor.eval("(mezzotint-restart)")
+    editor.until(
+        lambda: editor.eval("(and (mezzotint--server) t)") == "t" and editor.server_pid() != pid, "another server"
+    )
+    suggested(editor)
+    editor.eval("(mezzotint-mode -1)")
+    assert editor.ghost() == ""
+    editor.eval("(progn (mezzotint-mode 1) (unload-feature 'mezzotint t))")
+    assert editor.eval("(featurep 'mezzotint)") == "nil"
+    assert editor.eval("(memq 'mezzotint--emulation emulation-mode-map-alists)") == "nil"
+
+
+@pytest.mark.parametrize("check", ["(setq byte-compile-error-on-warn t)", "checkdoc"])
+def test_the_package_is_clean(check: str, tmp_path: Path) -> None:
+    file = shutil.copy(PACKAGE, tmp_path)
+    run = (
+        ["--eval", f'(checkdoc-file "{file}")']
+        if check == "checkdoc"
+        else ["--eval", check, "-f", "batch-byte-compile", file]
+    )
+    done = subprocess.run([EMACS, "-Q", "--batch", *run], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(not os.environ.get("MEZZOTINT_PICTURES"), reason="pictures are taken with MEZZOTINT_PICTURES=docs")
+def test_pictures(tmp_path: Path) -> None:
+    editor = Emacs(tmp_path, delay=700)
+    folder = ROOT / os.environ["MEZZOTINT_PICTURES"]
+    try:
+        editor.until(lambda: editor.status() == "idle" and editor.eval("mezzotint-mode") == "t", "the server")
+        editor.eval("(progn (menu-bar-mode -1) (goto-char (point-max)) (message nil))")
+        editor.type("def total(values):", "Enter")
+        editor.until(
+            lambda: editor.ghost() and editor.eval("(mezzotint--suggestion-masked mezzotint--shown)") != "nil",
+            "a draft",
+        )
+        time.sleep(1.0)
+        editor.terminal.picture(folder / "emacs-draft.svg", "Emacs: an early draft")
+        editor.final()
+        editor.terminal.picture(folder / "emacs-final.svg", "Emacs: the suggestion")
+    finally:
+        editor.terminal.__exit__()

@@ -1,0 +1,341 @@
+"""The Neovim plugin in a real Neovim: real keys, the real server; what is asserted is extmarks and buffer text."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NVIM = Path(os.environ.get("MEZZOTINT_EDITORS", ROOT / ".editors")) / "bin" / "nvim"
+pynvim = pytest.importorskip("pynvim")
+pytestmark = [
+    pytest.mark.editors,
+    pytest.mark.skipif(not NVIM.exists(), reason="SKIPPED Neovim: not installed (editors/nvim/install.sh)"),
+]
+
+PATIENCE_S = 60
+INIT = """
+vim.g.loaded_python3_provider = 0
+vim.o.swapfile = false
+vim.opt.rtp:append({plugin!r})
+vim.g.shown = {{}}
+require("mezzotint").setup({{
+  cmd = {{ {python!r}, "-m", "lsp_server", "--log-level", "error" }},
+  server = {{ draftDelayMs = {delay} }},
+}})
+"""
+SOURCE = (
+    '"""Inventory."""\n\nimport os\n\nnames = os.listdir(".")\npaths = [os.path.join(".", name) for name in names]\n'
+)
+
+
+class Neovim:
+    """A Neovim that a test types into."""
+
+    def __init__(self, folder: Path, init: str, text: str = SOURCE) -> None:
+        self.file = folder / "inventory.py"
+        self.file.write_text(text)
+        (folder / "init.lua").write_text(init)
+        env = {f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("STATE", "CACHE", "DATA", "CONFIG")}
+        os.environ.update(env, PYTHONPATH=str(ROOT))
+        argv = [str(NVIM), "--clean", "-n", "--headless", "--embed", "-u", str(folder / "init.lua"), str(self.file)]
+        self.nvim = pynvim.attach("child", argv=argv)
+
+    def lua(self, code: str, *args: Any) -> Any:
+        return self.nvim.exec_lua(code, *args)
+
+    def type(self, keys: str) -> None:
+        self.nvim.input(keys)
+
+    def until(self, what: Callable[[], Any], why: str) -> Any:
+        """Wait for something to be true; its value."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            if found := what():
+                return found
+            time.sleep(0.01)
+        raise AssertionError(f"waited in vain: {why}; messages: {self.nvim.command_output('messages')}")
+
+    def ghost(self) -> dict[str, Any]:
+        """The plugin's own record of what is on screen."""
+        return dict(self.lua("return require('mezzotint.ghost').get(0) or vim.empty_dict()"))
+
+    def marks(self) -> list[Any]:
+        """The extmarks: the text of each, and the highlights in it."""
+        return list(
+            self.lua("""
+            local found = {}
+            local namespace = require("mezzotint.ghost").namespace
+            for _, mark in ipairs(vim.api.nvim_buf_get_extmarks(0, namespace, 0, -1, {details = true})) do
+              local text, groups = "", {}
+              local rows = { mark[4].virt_text, unpack(mark[4].virt_lines or {}) }
+              for i, row in ipairs(rows) do
+                text = text .. (i > 1 and "\\n" or "")
+                for _, piece in ipairs(row) do text = text .. piece[1]; groups[#groups + 1] = piece[2] end
+              end
+              found[#found + 1] = { text, groups }
+            end
+            return found""")
+        )
+
+    def final(self) -> str:
+        """The text of the suggestion once it is the server's answer."""
+
+        def settled() -> str | None:
+            ghost, status = self.ghost(), self.status()
+            return ghost["text"] if ghost and status.endswith("idle") and not ghost["masked"] else None
+
+        return str(self.until(settled, "a final suggestion"))
+
+    def status(self) -> str:
+        return str(self.lua("return require('mezzotint').status()"))
+
+    def text(self) -> str:
+        return "\n".join(self.nvim.current.buffer[:]) + "\n"
+
+    def ready(self) -> None:
+        self.until(lambda: self.status().endswith("idle"), "the server")
+
+    def server_pid(self) -> int:
+        found = subprocess.run(["pgrep", "-P", str(self.lua("return vim.fn.getpid()"))], capture_output=True, text=True)
+        return int((found.stdout.split() or ["0"])[0])
+
+    def close(self) -> None:
+        try:
+            self.nvim.command("qa!", async_=True)
+            time.sleep(0.2)
+        finally:
+            self.nvim.close()
+
+
+def init(delay: int = 40) -> str:
+    return INIT.format(plugin=str(ROOT / "editors" / "nvim"), python=sys.executable, delay=delay)
+
+
+@pytest.fixture
+def editor(tmp_path: Path) -> Iterator[Neovim]:
+    neovim = Neovim(tmp_path, init())
+    try:
+        neovim.ready()
+        yield neovim
+    finally:
+        neovim.close()
+
+
+def suggested(editor: Neovim, line: str = "sizes = [os.path.") -> str:
+    """Type a new last line; the suggestion behind it."""
+    editor.type("Go" + line)
+    return editor.final()
+
+
+def test_drafts_sharpen_on_screen_until_the_final_text(editor: Neovim) -> None:
+    editor.lua("""
+        local ghost, seen = require("mezzotint.ghost"), {}
+        vim.g.drafts = {}
+        local show = ghost.show
+        ghost.show = function(buffer, one)
+          show(buffer, one)
+          local drafts = vim.g.drafts
+          drafts[#drafts + 1] = { one.text, #one.masked }
+          vim.g.drafts = drafts
+        end""")
+    final = suggested(editor, "def total(values):<CR>    ")
+    drafts = editor.lua("return vim.g.drafts")
+    assert len(drafts) >= 2
+    assert any(n_masked for _, n_masked in drafts)
+    [(text, groups)] = editor.marks()
+    assert text == final
+    assert set(groups) <= {"MezzotintGhost"}
+
+
+def test_accepting_all_puts_the_text_there_and_undo_takes_it_away(editor: Neovim) -> None:
+    final = suggested(editor)
+    before = editor.text()
+    editor.type("<Tab>")
+    editor.until(lambda: editor.text() != before, "the accepted text")
+    assert editor.text() == before[:-1] + final + "\n"
+    editor.type("<Esc>u")
+    editor.until(lambda: editor.text() == before, "the undone text")
+
+
+def test_accepting_by_word_and_by_line_leaves_the_rest_on_screen(editor: Neovim) -> None:
+    final = suggested(editor)
+    before = editor.text()
+    editor.type("<M-Right>")
+    editor.until(lambda: editor.text() != before, "the accepted word")
+    word = editor.text()[len(before) - 1 : -1]
+    assert word and final.startswith(word) and len(word) < len(final)
+    rest = editor.until(lambda: editor.ghost().get("text"), "the rest")
+    assert rest == final[len(word) :]
+    editor.type("<M-Down>")
+    editor.until(lambda: editor.text() == before[:-1] + final + "\n", "the accepted line")
+
+
+def test_typing_what_the_suggestion_says_never_takes_it_off_the_screen(editor: Neovim) -> None:
+    final = suggested(editor)
+    editor.lua("""
+        local ghost = require("mezzotint.ghost")
+        vim.g.cleared = 0
+        local clear = ghost.clear
+        ghost.clear = function(buffer) vim.g.cleared = vim.g.cleared + 1; clear(buffer) end""")
+    for n in range(1, 4):
+        editor.type(final[n - 1].replace("<", "<lt>"))
+        editor.until(lambda n=n: editor.ghost().get("text") == final[n:], f"{n} characters typed through")  # type: ignore[misc]
+    time.sleep(0.3)  # the server's answers have come
+    assert editor.ghost()["text"] == final[3:]
+    assert editor.lua("return vim.g.cleared") == 0
+
+
+def test_typing_something_else_takes_the_suggestion_away(editor: Neovim) -> None:
+    final = suggested(editor)
+    editor.type("~")
+    editor.until(lambda: editor.ghost().get("text") != final, "the old suggestion to go")
+    assert editor.text().endswith("~\n")
+
+
+def test_cycling_goes_round_the_candidates(editor: Neovim) -> None:
+    first = suggested(editor, "x = os.")
+    editor.type("<M-]>")
+    second = editor.until(lambda: (text := editor.ghost().get("text")) != first and text, "another candidate")
+    items = list(editor.ghost()["items"])
+    assert len(items) >= 2 and second == items[1] and first == items[0]
+    editor.type("<M-[>")
+    editor.until(lambda: editor.ghost().get("text") == items[0], "the first again")
+
+
+def test_dismissing_takes_it_away_and_keys_then_do_what_they_did(editor: Neovim) -> None:
+    suggested(editor)
+    editor.type("<C-]>")
+    editor.until(lambda: not editor.marks(), "the dismissed suggestion to go")
+    before = editor.text()
+    editor.type("<Tab>")
+    editor.until(lambda: editor.text() != before, "an ordinary tab")
+    assert editor.text().rstrip() == before.rstrip()
+
+
+def test_leaving_insert_mode_takes_it_away(editor: Neovim) -> None:
+    suggested(editor)
+    editor.type("<Esc>")
+    editor.until(lambda: not editor.marks(), "the suggestion to go")
+
+
+def test_the_users_own_mapping_is_used_where_nothing_is_suggested(tmp_path: Path) -> None:
+    editor = Neovim(tmp_path, 'vim.keymap.set("i", "<Tab>", "own")\n' + init())
+    try:
+        editor.ready()
+        editor.type("Go# <C-]><Tab>")
+        editor.until(lambda: "own" in editor.text() or editor.ghost(), "the user's mapping")
+    finally:
+        editor.close()
+
+
+def test_no_ghost_text_while_the_popup_menu_is_open(editor: Neovim) -> None:
+    suggested(editor, "na")
+    editor.type("<C-n>")
+    editor.until(lambda: editor.nvim.funcs.pumvisible(), "the popup menu")
+    assert editor.marks() == []
+
+
+def test_a_killed_server_leaves_the_editor_usable_and_comes_back(tmp_path: Path) -> None:
+    editor = Neovim(tmp_path, init(delay=400))
+    try:
+        editor.ready()
+        editor.type("Godef total(values):<CR>    ")
+        editor.until(editor.marks, "a draft")
+        os.kill(editor.server_pid(), signal.SIGKILL)
+        editor.until(lambda: not editor.marks(), "the ghost text to go")
+        assert "error" in editor.status()
+        editor.type("x")
+        editor.until(lambda: "x\n" in editor.text(), "typing to work")
+        editor.until(lambda: editor.status().endswith("idle"), "the server to come back")
+        editor.type("<Esc>Gonames = os.")
+        editor.until(editor.marks, "a suggestion of the new server")
+        assert "Traceback" not in editor.nvim.command_output("messages")
+        assert editor.nvim.command_output("messages").count("\n") <= 3
+    finally:
+        editor.close()
+
+
+def test_restart_and_disable(editor: Neovim) -> None:
+    pid = editor.server_pid()
+    editor.nvim.command("Mezzotint restart")
+    editor.until(lambda: editor.status().endswith("idle") and editor.server_pid() not in (0, pid), "another server")
+    suggested(editor)
+    editor.type("<Esc>")
+    editor.nvim.command("Mezzotint disable")
+    editor.until(lambda: not editor.lua("return #vim.lsp.get_clients({name = 'mezzotint'})"), "the client to end")
+    assert editor.marks() == []
+    assert editor.status() == "mezzotint: off"
+    mapping = editor.nvim.funcs.maparg("<Tab>", "i", False, True)
+    assert "Mezzotint" not in (mapping.get("desc", "") if mapping else "")
+
+
+def test_a_buffer_can_be_switched_off(editor: Neovim) -> None:
+    editor.nvim.command("Mezzotint toggle")
+    editor.type("Gonames = os.")
+    time.sleep(0.5)
+    assert editor.marks() == []
+    assert editor.status() == "mezzotint: off"
+
+
+def test_checkhealth_finds_everything(editor: Neovim) -> None:
+    editor.nvim.command("checkhealth mezzotint")
+    report = "\n".join(editor.nvim.current.buffer[:])
+    assert "ERROR" not in report
+    assert "positions in utf-8" in report
+
+
+NATIVE = """
+vim.o.swapfile = false
+vim.g.loaded_python3_provider = 0
+vim.lsp.config("mezzotint", {{
+  cmd = {{ {python!r}, "-m", "lsp_server", "--log-level", "error" }},
+  filetypes = {{ "python" }},
+}})
+vim.lsp.enable("mezzotint")
+vim.lsp.inline_completion.enable(true)
+"""
+
+
+def test_neovims_own_inline_completion_works_without_the_plugin(tmp_path: Path) -> None:
+    editor = Neovim(tmp_path, NATIVE.format(python=sys.executable))
+    try:
+        ready = "local c = vim.lsp.get_clients({bufnr = 0})[1]; return c ~= nil and c.initialized"
+        editor.until(lambda: editor.lua(ready), "the client")
+        before = editor.text()[:-1] + "\nsizes = [os.path."
+        editor.type("Gosizes = [os.path.")
+        accepted = "return vim.lsp.inline_completion.get()"
+        editor.until(lambda: editor.lua(accepted), "a suggestion to accept")
+        editor.until(lambda: len(editor.text()) > len(before) + 1, "the accepted text")
+        assert editor.text().startswith(before)
+    finally:
+        editor.close()
+
+
+@pytest.mark.skipif(not os.environ.get("MEZZOTINT_PICTURES"), reason="pictures are taken with MEZZOTINT_PICTURES=docs")
+@pytest.mark.skipif(not shutil.which("tmux"), reason="SKIPPED pictures: no tmux")
+def test_pictures(tmp_path: Path) -> None:
+    from terminal_picture import Terminal
+
+    status_line = "vim.o.laststatus = 2\nvim.o.statusline = \"%f %=%{v:lua.require'mezzotint'.status()}\"\n"
+    (tmp_path / "init.lua").write_text(init(delay=700) + status_line)
+    (tmp_path / "inventory.py").write_text(SOURCE)
+    command = f"{NVIM} --clean -n -u {tmp_path}/init.lua {tmp_path}/inventory.py"
+    with Terminal(command, tmp_path, {"PYTHONPATH": str(ROOT)}) as terminal:
+        terminal.until("idle")
+        terminal.keys("G", "o", "def total(values):", "Enter", "    ")
+        terminal.until("denoising")
+        time.sleep(1.6)
+        folder = ROOT / os.environ["MEZZOTINT_PICTURES"]
+        terminal.picture(folder / "nvim-draft.svg", "Neovim: an early draft")
+        terminal.until("idle")
+        terminal.picture(folder / "nvim-final.svg", "Neovim: the suggestion")
