@@ -1,0 +1,57 @@
+// The settings: which documents are wanted, and the server's `initializationOptions`.
+//
+// Rule: package.json is the one list of settings; all but CLIENT_ONLY go to the server under their own names.
+//
+//     wanted(document)              // mezzotint.enable, by language
+//     serverOptions(manifest)       // { drafts: true, deadlineMs: 3000, ..., status: true }
+
+import { ConfigurationTarget, type TextDocument, workspace } from "vscode";
+
+const SECTION = "mezzotint";
+const CLIENT_ONLY = ["command", "package", "enable"];
+
+/** What this extension reads of its own package.json. */
+export interface Manifest {
+  contributes: { configuration: { properties: Record<string, unknown> } };
+}
+
+/** The names of the settings that are the server's options. */
+export function optionNames(manifest: Manifest): string[] {
+  const names = Object.keys(manifest.contributes.configuration.properties).map((key) => key.slice(SECTION.length + 1));
+  return names.filter((name) => !CLIENT_ONLY.includes(name));
+}
+
+/** What the server gets at its start. */
+export function serverOptions(manifest: Manifest): Record<string, unknown> {
+  const settings = workspace.getConfiguration(SECTION);
+  const options = optionNames(manifest).map((name): [string, unknown] => [name, settings.get(name)]);
+  return { ...Object.fromEntries<unknown>(options), status: true };
+}
+
+/** The command line that the user chose; [] leaves the choice to server.ts. */
+export function chosenCommand(): string[] {
+  return workspace.getConfiguration(SECTION).get<string[]>("command", []);
+}
+
+/** What pip installs. */
+export function packageToInstall(): string {
+  return workspace.getConfiguration(SECTION).get("package", "mezzotint");
+}
+
+/** Whether a language gets completions. */
+export function languageWanted(languageId: string): boolean {
+  const enable = workspace.getConfiguration(SECTION).get<Record<string, boolean>>("enable", {});
+  return enable[languageId] ?? enable["*"] ?? true;
+}
+
+/** Turn a language on or off for this user. */
+export async function toggleLanguage(languageId: string): Promise<void> {
+  const settings = workspace.getConfiguration(SECTION);
+  const enable = { ...settings.get<Record<string, boolean>>("enable"), [languageId]: !languageWanted(languageId) };
+  await settings.update("enable", enable, ConfigurationTarget.Global);
+}
+
+/** Whether documents of this kind are the server's business at all. */
+export function supported(document: TextDocument): boolean {
+  return document.uri.scheme === "file" || document.uri.scheme === "untitled";
+}

@@ -1,0 +1,102 @@
+// Mezzotint in VS Code: puts the parts together and answers the commands.
+//
+// Rule: no logic here beyond what a command does.
+//
+//     settings (config.ts) -> the server (server.ts) -> the client (client.ts) -> drafts.ts, status.ts
+
+import { commands, type ExtensionContext, type QuickPickItem, type TextDocument, window, workspace } from "vscode";
+
+import { Client } from "./client";
+import { languageWanted, type Manifest, optionNames, supported, toggleLanguage } from "./config";
+import { Drafts, type Kind } from "./drafts";
+import { findServer, install } from "./server";
+import { Status } from "./status";
+
+/** Start everything. */
+export async function activate(context: ExtensionContext): Promise<void> {
+  const manifest = context.extension.packageJSON as Manifest;
+  const storage = context.globalStorageUri.fsPath;
+  const log = window.createOutputChannel("Mezzotint", { log: true });
+  const status = new Status();
+  const off = new Set<string>();
+  const wanted = (document: TextDocument): boolean => !off.has(document.uri.toString()) && languageWanted(document.languageId);
+  const drafts = new Drafts((kind) => { client.accepted(kind); });
+  const client = new Client(log, manifest, status, drafts, wanted);
+  context.subscriptions.push(client, drafts, status, log);
+
+  const showOff = (): void => {
+    drafts.clearDraft();
+    const document = window.activeTextEditor?.document;
+    status.setOff(document === undefined ? "" : whyOff(document, off));
+  };
+
+  const start = async (): Promise<void> => {
+    const command = await findServer(storage);
+    if (command) await client.start(command);
+    else await offerInstall();
+  };
+
+  const installAndStart = async (): Promise<void> => {
+    if (await install(storage, log)) await start();
+  };
+
+  const offerInstall = async (): Promise<void> => {
+    status.set("error", "no server: `mezzotint` is not on the PATH and not in the active Python interpreter");
+    const question = "Mezzotint needs its Python package. Install it into a private environment of this extension?";
+    if ((await window.showInformationMessage(question, "Install", "Not Now")) === "Install") await installAndStart();
+  };
+
+  const toggleFile = (): void => {
+    const uri = window.activeTextEditor?.document.uri.toString();
+    if (uri === undefined) return;
+    if (!off.delete(uri)) off.add(uri);
+    showOff();
+    void commands.executeCommand("editor.action.inlineSuggest.hide");
+  };
+
+  const menu = async (): Promise<void> => {
+    const document = window.activeTextEditor?.document;
+    const onOff = (isOn: boolean, what: string): string => `$(${isOn ? "circle-slash" : "check"}) Turn ${isOn ? "Off" : "On"} for ${what}`;
+    const entries: (QuickPickItem & { run: () => unknown })[] = [
+      ...(document ? [{ label: onOff(!off.has(document.uri.toString()), "This File"), run: toggleFile }] : []),
+      ...(document ? [{ label: onOff(languageWanted(document.languageId), document.languageId), run: () => toggleLanguage(document.languageId) }] : []),
+      { label: "$(debug-restart) Restart Server", run: start },
+      { label: "$(output) Show Log", run: () => { log.show(); } },
+    ];
+    await (await window.showQuickPick(entries, { placeHolder: "Mezzotint" }))?.run();
+  };
+
+  const answers: Record<string, (...args: never[]) => unknown> = {
+    menu,
+    toggleFile,
+    toggleLanguage: () => window.activeTextEditor && toggleLanguage(window.activeTextEditor.document.languageId),
+    restart: start,
+    showLog: () => { log.show(); },
+    install: installAndStart,
+    accepted: (kind: Kind) => { drafts.clear(); client.accepted(kind); },
+    acceptDraft: () => { drafts.accept(); },
+    dismissDraft: () => { drafts.dismiss(); },
+  };
+  for (const [name, answer] of Object.entries(answers)) {
+    context.subscriptions.push(commands.registerCommand(`mezzotint.${name}`, answer));
+  }
+
+  const restarting = ["command", "package", ...optionNames(manifest)];
+  context.subscriptions.push(
+    window.onDidChangeActiveTextEditor(showOff),
+    workspace.onDidCloseTextDocument((document) => off.delete(document.uri.toString())),
+    workspace.onDidChangeConfiguration((event) => {
+      if (event.affectsConfiguration("mezzotint.enable")) showOff();
+      if (restarting.some((name) => event.affectsConfiguration(`mezzotint.${name}`))) void start();
+    }),
+  );
+  showOff();
+  await start();
+}
+
+/** Why a document gets no completions, or "". */
+function whyOff(document: TextDocument, off: Set<string>): string {
+  if (!supported(document)) return "off: only files have completions";
+  if (off.has(document.uri.toString())) return "off for this file";
+  return languageWanted(document.languageId) ? "" : `off for ${document.languageId}`;
+}

@@ -1,0 +1,335 @@
+"""The extension in a real VS Code: drafts, ghost text, keys, the popup, a dying server.
+
+The model says what it says: assertions compare the saved file with what was on screen, never with fixed texts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from vscode import ROOT, Code, Seen, missing, server_command, vscode
+
+pytestmark = pytest.mark.editors
+
+EDITORS = Path(os.environ.get("MEZZOTINT_EDITORS", ROOT / ".editors"))
+PICTURES = os.environ.get("MEZZOTINT_PICTURES", "")
+DEMO = (ROOT / "docs/demo.py").read_text()
+LINE, COLUMN = 11, 14  # "        self." in the demo
+WHOLE = DEMO.replace("self.\n", "self.currency = currency\n").replace("for item in \n", "for item in self.items:\n")
+BODIES = {  # below them several lines may follow; what the model says there, and whether it parses, is its own affair
+    "names.py": WHOLE + "\n    def names(self):\n",
+    "main.py": WHOLE + "\n\ndef main():\n",
+    "guard.py": WHOLE + '\n\nif __name__ == "__main__":\n',
+    "point.py": 'class Point:\n    """A point."""\n\n    def __init__(self, x, y, z):\n',
+    "total.py": WHOLE[: WHOLE.index("        total = 0")],
+    "items.py": WHOLE[: WHOLE.index("            total +=")],
+    "read.py": "import json\n\n\ndef read(path):\n    with open(path) as file:\n        text = file.read()\n",
+}
+NEXT_WORD = "Control+ArrowRight"
+NEXT_CANDIDATE, PREVIOUS_CANDIDATE = "Alt+BracketRight", "Alt+BracketLeft"
+HIDDEN_MS = 1500  # so long nothing may come back
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Code]:
+    """VS Code with a file of its own for every test."""
+    if why := missing(EDITORS):
+        pytest.skip(f"VS Code: {why}")
+    files = {f"{item.name}.py": DEMO for item in request.session.items}
+    files |= BODIES | {"first.py": DEMO, "notes.txt": "one two three\n"}
+    with vscode(EDITORS, tmp_path_factory.mktemp("vscode"), files) as one:
+        one.ready()
+        one.open("first.py", LINE, COLUMN)
+        time.sleep(2)  # VS Code loads what asks for inline completions when it has been idle
+        yield one
+
+
+@pytest.fixture
+def name(code: Code, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A file with the demo's text, open, the cursor where the model has something to say."""
+    name = f"{request.node.name}.py"
+    code.open(name, LINE, COLUMN)
+    code.press("Backspace")
+    code.until(lambda seen: seen["dirty"])
+    code.frames()
+    yield name
+    code.press("Escape")
+    code.text(name)
+    code.press("Control+Home")
+
+
+def ghost(code: Code) -> str:
+    """Type the "." after which the model goes on, and wait for the final text."""
+    code.type(".")
+    return str(code.until(lambda seen: seen["ghost"])["ghost"])
+
+
+def with_line(line: str) -> str:
+    return DEMO.replace("        self.\n", f"        {line}\n")
+
+
+def seen_suggestion(frame: Seen) -> str:
+    return str(frame["draft"] + frame["ghost"])
+
+
+def test_drafts_become_ghost_text_with_no_blank_frame_and_no_doubled_one(code: Code, name: str) -> None:
+    final = ghost(code)
+    frames = code.frames()
+    drafts = [frame["draft"] for frame in frames if frame["draft"]]
+    assert len(set(drafts)) >= 2
+    assert any(frame["shaded"] for frame in frames)
+    begun = [frame for frame in frames if seen_suggestion(frame)]
+    assert begun == frames[frames.index(begun[0]) :], "a blank frame after the first draft"
+    assert not any(frame["draft"] and frame["ghost"] for frame in frames), "both in one frame"
+    assert frames[-1]["ghost"] == final
+
+
+def test_tab_accepts_all_and_undo_takes_it_back_in_one_step(code: Code, name: str) -> None:
+    final = ghost(code)
+    code.press("Tab")
+    code.until(lambda seen: not seen["ghost"])
+    assert code.text(name) == with_line("self." + final)
+    code.press("Control+Z")
+    assert code.text(name) == DEMO
+    assert "Notification 'mezzotint/didAccept'" in code.server_log(code.server_pid())
+
+
+def test_the_next_word_is_accepted_and_the_rest_stays(code: Code, name: str) -> None:
+    final = ghost(code)
+    code.frames()
+    code.press(NEXT_WORD)
+    rest = code.until(lambda seen: seen["ghost"] and seen["ghost"] != final)["ghost"]
+    assert final.endswith(rest)
+    assert all(seen_suggestion(frame) for frame in code.frames())
+    assert code.text(name) == with_line("self." + final[: -len(rest)])
+
+
+def test_next_and_previous_go_through_the_candidates(code: Code, name: str) -> None:
+    first = ghost(code)
+    code.press(NEXT_CANDIDATE)
+    second = code.until(lambda seen: seen["ghost"] not in ("", first))["ghost"]
+    code.press(PREVIOUS_CANDIDATE)
+    code.until(lambda seen: seen["ghost"] == first)
+    code.press(NEXT_CANDIDATE)
+    code.until(lambda seen: seen["ghost"] == second)
+    code.press("Tab")
+    assert code.text(name) == with_line("self." + second)
+
+
+def test_typing_what_the_ghost_says_keeps_it_in_every_frame(code: Code, name: str) -> None:
+    final = ghost(code)
+    code.frames()
+    code.do("type", final[:3], 60)
+    code.until(lambda seen: seen["ghost"] == final[3:])
+    assert all(frame["ghost"] and final.endswith(frame["ghost"]) for frame in code.frames())
+    assert code.text(name) == with_line("self." + final[:3])
+
+
+def test_typing_what_the_second_candidate_says_draws_no_draft_over_it(code: Code, name: str) -> None:
+    first = ghost(code)
+    code.press(NEXT_CANDIDATE)
+    second = code.until(lambda seen: seen["ghost"] not in ("", first))["ghost"]
+    code.frames()
+    code.type(second[0])
+    time.sleep(HIDDEN_MS / 1000)
+    assert not any(frame["draft"] and frame["ghost"] for frame in code.frames())
+    assert code.look()["ghost"]
+
+
+def test_typing_something_else_takes_the_ghost_away(code: Code, name: str) -> None:
+    final = ghost(code)
+    code.type("Q")
+    code.until(lambda seen: seen["ghost"] != final)
+    assert code.text(name) == with_line("self.Q")
+
+
+def test_escape_dismisses_the_ghost(code: Code, name: str) -> None:
+    ghost(code)
+    code.press("Escape")
+    code.until(lambda seen: not seen["ghost"])
+    assert code.text(name) == DEMO
+
+
+def test_escape_dismisses_a_draft_and_nothing_follows(code: Code, name: str) -> None:
+    code.type(".")
+    code.do("pressAt", "draft", "Escape")
+    code.until(lambda seen: not seen_suggestion(seen))
+    code.frames()
+    time.sleep(HIDDEN_MS / 1000)
+    assert not any(map(seen_suggestion, code.frames()))
+    assert code.text(name) == DEMO
+
+
+def test_tab_on_a_draft_inserts_the_final_text(code: Code, name: str) -> None:
+    code.type(".")
+    code.do("pressAt", "draft", "Tab")
+    code.until(lambda seen: not seen_suggestion(seen))
+    code.until(lambda seen: not any(line.strip() == "self." for line in seen["lines"]))
+    accepted = code.text(name)
+    code.press("Control+Z")
+    assert code.text(name) == DEMO
+    assert accepted == with_line("self." + ghost_again(code, name))
+
+
+def ghost_again(code: Code, name: str) -> str:
+    """What the model says at the same place, asked a second time."""
+    code.press("Backspace")
+    return ghost(code)
+
+
+def test_leaving_the_editor_takes_the_draft_away(code: Code, name: str) -> None:
+    code.type(".")
+    code.do("pressAt", "draft", "F1")
+    code.until(lambda seen: not seen_suggestion(seen))
+    code.press("Escape")
+
+
+def test_no_draft_is_drawn_under_the_popup(code: Code, name: str) -> None:
+    code.write_settings(wordBasedSuggestions="currentDocument")
+    time.sleep(1)  # VS Code watches the file
+    try:
+        code.type(".")
+        code.press("Control+Space")
+        code.until(lambda seen: seen["popup"])
+        code.frames()
+        code.type("t")
+        time.sleep(HIDDEN_MS / 1000)
+        assert code.look()["popup"]
+        assert not any(frame["draft"] for frame in code.frames())
+    finally:
+        code.press("Escape")
+        code.write_settings()
+
+
+def test_a_body_of_several_lines_is_ghost_text_below_the_cursor(code: Code) -> None:
+    for name, text in BODIES.items():
+        code.open(name, len(text.splitlines()), 1)
+        code.press("End")
+        code.press("Enter")
+        time.sleep(HIDDEN_MS / 1000)
+        seen = code.until(lambda seen: not seen["draft"])
+        if seen["ghostBelow"]:
+            break
+        code.text(name)
+    assert seen["ghostBelow"], "the model says several lines nowhere"
+    drafts = [frame["draft"] for frame in code.frames() if frame["draft"].endswith("…")]
+    assert drafts, "no draft said that more lines follow"
+    code.press("Tab")
+    code.until(lambda seen: not seen["ghost"])
+    added = code.text(name)[len(text) :]
+    assert added.split() == " ".join([seen["ghost"], *seen["ghostBelow"]]).split()
+
+
+def test_a_file_is_turned_off_and_on(code: Code, name: str) -> None:
+    code.do("command", "Mezzotint: Turn On or Off for This File")
+    code.until(lambda seen: seen["status"] == "Mezzotint, off: off for this file")
+    code.frames()
+    code.type(".")
+    time.sleep(HIDDEN_MS / 1000)
+    assert not any(map(seen_suggestion, code.frames()))
+    code.do("command", "Mezzotint: Turn On or Off for This File")
+    code.ready()
+    code.press("Backspace")
+    assert ghost(code)
+
+
+def test_a_language_that_is_off_says_so(code: Code) -> None:
+    code.open("notes.txt", 1, 14)
+    code.until(lambda seen: seen["status"] == "Mezzotint, off: off for plaintext")
+
+
+def test_killing_the_server_clears_the_draft_and_it_comes_back_quietly(code: Code, name: str) -> None:
+    killed = code.server_pid()
+    code.type(".")
+    code.do("pressAt", "draft", "Shift")
+    os.kill(killed, signal.SIGKILL)
+    seen = code.until(lambda seen: seen["status"].startswith("Mezzotint, error: the server stopped"))
+    assert "started again" in seen["status"]
+    code.until(lambda seen: not seen_suggestion(seen))
+    code.type("x")
+    assert code.text(name) == with_line("self.x")
+    code.ready()
+    assert code.server_pid() != killed
+    code.press("Backspace")
+    code.press("Backspace")
+    assert ghost(code)
+    assert code.look()["messages"] == []
+
+
+def test_restart_starts_another_server(code: Code, name: str) -> None:
+    before = code.server_pid()
+    code.do("command", "Mezzotint: Restart Server")
+    code.new_server(before)
+    assert ghost(code)
+    assert not Path(f"/proc/{before}").exists()
+
+
+def test_a_server_that_cannot_start_is_one_message(code: Code, name: str) -> None:
+    before = code.server_pid()
+    code.settings(command=["false"])
+    code.until(lambda seen: seen["messages"], 60)
+    seen = code.look()
+    assert len(seen["messages"]) == 1 and "5 times" in seen["messages"][0]
+    assert seen["status"].startswith("Mezzotint, error")
+    code.type("x")
+    assert code.text(name) == with_line("selfx")
+    code.settings(command=server_command(code.folder))
+    code.new_server(before)
+    code.do("command", "Notifications: Clear All Notifications")
+
+
+def test_typing_what_a_draft_says_keeps_the_rest_of_it(code: Code, name: str) -> None:
+    before = code.server_pid()
+    code.settings(draftDelayMs=800)  # slow enough to type between two drafts
+    code.new_server(before)
+    code.type(".")
+    draft = code.until(lambda seen: seen["draft"])["draft"]
+    code.frames()
+    code.type(draft[0])
+    code.until(lambda seen: seen["draft"] != draft)
+    assert code.frames()[0]["draft"].startswith(draft[1:])
+    before = code.server_pid()
+    code.settings(draftDelayMs=60)
+    code.new_server(before)
+    assert code.text(name) == with_line("self." + draft[0])
+
+
+def test_without_drafts_the_plain_answer_is_shown(code: Code, name: str) -> None:
+    before = code.server_pid()
+    code.settings(drafts=False)
+    code.new_server(before)
+    code.frames()
+    plain, frames = ghost(code), code.frames()
+    before = code.server_pid()
+    code.settings(drafts=True)
+    code.new_server(before)
+    assert plain and not [frame for frame in frames if frame["draft"]]
+
+
+@pytest.mark.skipif(not PICTURES, reason="MEZZOTINT_PICTURES names no folder")
+def test_pictures(code: Code, name: str) -> None:
+    before = code.server_pid()
+    code.settings(draftDelayMs=1000)  # slow enough for a picture
+    code.new_server(before)
+    code.type(".")
+    first = code.until(lambda seen: seen["draft"])["draft"]
+    code.until(lambda seen: seen["draft"] not in ("", first))  # some of it is decided
+    code.do("picture", str(Path(PICTURES).resolve() / "vscode-draft.png"))
+    code.until(lambda seen: seen["ghost"])
+    code.do("picture", str(Path(PICTURES).resolve() / "vscode-final.png"))
+
+
+def test_a_closed_window_leaves_no_server(code: Code) -> None:
+    """Last: the window is loaded anew, which ends the extension and its server."""
+    old = code.server_pid()
+    code.do("command", "Developer: Reload Window")
+    for _ in range(300):
+        if not Path(f"/proc/{old}").exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the old window's server still runs")
