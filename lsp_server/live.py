@@ -21,7 +21,7 @@ DOCUMENTS, SUGGESTIONS = 8, 16  # remembered, and of each document
 MAX_TYPED_CHARS = 80  # behind that a suggestion says little of what comes next
 SURE = 0.5  # a token less probable than this is masked again
 UNKNOWN = 0.03  # the probability of a denoised text, on held-out lines
-BETTER = 0.1  # a recalled text this likely may replace what is on screen
+BETTER, MUCH = 0.04, 1.3  # a recalled text this likely, and so much likelier, may replace what is on screen
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 
 
@@ -97,7 +97,7 @@ def probability_of(draft: Draft) -> float:
 def is_better(start: Start, known: Known) -> bool:
     """Whether what is recalled now is so much likelier than what is on screen that it may take its place."""
     [(text, probability)] = start.pieces
-    return text != known.text and probability >= max(BETTER, 2 * known.probability)
+    return text != known.text and probability >= max(BETTER, MUCH * known.probability)
 
 
 def rest_of(known: Suggestion, before: str, after: str) -> str | None:

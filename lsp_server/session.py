@@ -23,7 +23,7 @@ from lsp_server.candidates import ALTERNATIVE, Verdict, propose
 from lsp_server.documents import Documents, Edit, Snapshot
 from lsp_server.drafts import DRAFT, STATUS, Suggestion, draft_params
 from lsp_server.holes import Plan
-from lsp_server.live import Memory, is_better
+from lsp_server.live import Known, Memory, is_better
 from lsp_server.options import Options, from_client
 from lsp_server.related import Related
 from lsp_server.worker import EngineFailedError, Infiller, Worker
@@ -173,8 +173,9 @@ class Session:
             return []
         known = self._memory.rest(snapshot, plan) if self.options.live_canvas else None
         request = self._request(snapshot, plan)
-        if known is not None and not invoked and not any(is_better(start, known) for start in starts(request)[:1]):
-            return self._from_memory(snapshot, plan, known.text, token)
+        if known is not None and not invoked:
+            text = self._better(snapshot, plan, request, known) or known.text
+            return self._from_memory(snapshot, plan, text, token)
         self._count_denoising(1)
         try:
             texts = await self._denoise(snapshot, plan, request, token, self.options.candidates if invoked else 1)
@@ -183,6 +184,18 @@ class Session:
         if texts is not None and known is not None and invoked:  # what is on screen stays the first
             texts = [known.text, *(text for text in texts if text != known.text)][: self.options.candidates]
         return None if texts is None else [Suggestion(snapshot, plan, text) for text in texts]
+
+    def _better(self, snapshot: Snapshot, plan: Plan, request: InfillRequest, known: Known) -> str:
+        """What is recalled now and much likelier right than what is on screen, "" if nothing is: no forward pass."""
+        start = next(iter(starts(request)), None)
+        if start is None or not is_better(start, known):
+            return ""
+        tokens = ((0, len(start.text), start.pieces[0][1]),)
+        draft = Draft(0, start.text, (), tokens[0][2], 0, done=True, tokens=tokens)
+        text = self._judge(snapshot, plan, context.frame(snapshot, plan), draft).shown
+        if text.strip():
+            self._memory.remember(snapshot, plan, draft, text)
+        return text
 
     def _from_memory(self, snapshot: Snapshot, plan: Plan, text: str, token: int | str | None) -> list[Suggestion]:
         """Answer with what is left of an earlier suggestion: no forward pass."""
