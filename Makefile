@@ -31,10 +31,11 @@ demo: $(VENV)/.run ## complete a real file in the terminal with the embedded mod
 test: $(VENV)/.dev ## install what the tests need and run them
 	$(BIN)/python -m pytest
 
-test-editors: $(VENV)/.dev ## install Neovim, Emacs and VS Code beside everything else and drive them
-	@for editor in nvim emacs vscode; do editors/$$editor/install.sh $(or $(EDITORS),.editors) || \
+EDITORS := $(CURDIR)/.editors
+test-editors: $(VENV)/.dev ## install Neovim, Emacs and VS Code beside everything else and drive them (PICTURES=docs: take pictures)
+	@for editor in nvim emacs vscode; do editors/$$editor/install.sh $(EDITORS) || \
 	  echo "SKIPPED: $$editor cannot be had here, its tests do not run" >&2; done
-	MEZZOTINT_EDITORS=$(or $(EDITORS),.editors) $(BIN)/python -m pytest -m editors
+	MEZZOTINT_EDITORS=$(EDITORS) MEZZOTINT_PICTURES=$(PICTURES) $(BIN)/python -m pytest -m editors -v
 
 lint: $(VENV)/.dev ## style and types
 	$(BIN)/ruff check .

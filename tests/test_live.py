@@ -94,5 +94,5 @@ def test_documents_are_forgotten() -> None:
 def test_what_is_recalled_replaces_what_is_on_screen_only_if_it_is_much_likelier() -> None:
     assert is_better(Start((("other", 0.5),)), Known("text", 0.1))
     assert not is_better(Start((("text", 0.5),)), Known("text", 0.1))
-    assert not is_better(Start((("other", 0.5),)), Known("text", 0.3))
-    assert not is_better(Start((("other", 0.08),)), Known("text", UNKNOWN))
+    assert not is_better(Start((("other", 0.35),)), Known("text", 0.3))
+    assert not is_better(Start((("other", 0.035),)), Known("text", UNKNOWN))

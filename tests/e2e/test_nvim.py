@@ -380,9 +380,7 @@ def test_pictures(tmp_path: Path) -> None:
     status_line = "vim.o.laststatus = 2\nvim.o.statusline = \"%f %=%{v:lua.require'mezzotint'.status()}\"\n"
     (tmp_path / "init.lua").write_text(init(delay=700) + status_line)
     (tmp_path / "inventory.py").write_text(SOURCE)
-    here = (
-        f"{tmp_path}/nvim.sock"  # an editor, and a terminal for it: the one that starts its own would not find itself
-    )
+    here = f"{tmp_path}/nvim.sock"  # an editor, and a terminal for it: unpacked, Neovim cannot start its own
     edit = f"{NVIM} --clean -n --headless --listen {here} -u {tmp_path}/init.lua {tmp_path}/inventory.py"
     command = f"{edit} & sleep 1; {NVIM} --server {here} --remote-ui; wait"
     with Terminal(command, tmp_path, {"PYTHONPATH": str(ROOT)}) as terminal:
