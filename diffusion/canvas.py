@@ -63,7 +63,7 @@ class Canvas:
         right = right if isinstance(middle[-1], Hole) else Edge(right.text, None)
         rows, certain = np.array(ids, dtype=np.int64), np.ones(len(ids), dtype=np.float32)
         canvas = cls(tokenizer, rows, np.array(fixed), certain, holes, multiline, left, right)
-        if start is not None:
+        if start is not None and start.text:
             canvas.begin(start)
         return canvas
 

@@ -30,7 +30,7 @@ class Start:
     """What the first hole holds before the first denoising step, instead of masks.
 
     `pieces` are stretches of text and how sure they are; a token that touches a piece of probability 0 is masked.
-    `closed`: the hole ends behind them, else masks follow.
+    `closed`: the hole ends behind them, else masks follow. Without any text the hole is all masks.
     """
 
     pieces: tuple[tuple[str, float], ...]
@@ -40,6 +40,9 @@ class Start:
     def text(self) -> str:
         """All pieces, the doubtful ones included."""
         return "".join(text for text, _ in self.pieces)
+
+
+FROM_MASKS = Start((), closed=False)
 
 
 @dataclass(frozen=True)

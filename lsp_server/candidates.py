@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from diffusion.recall import starts
-from diffusion.request import Draft, InfillRequest, Start
+from diffusion.request import FROM_MASKS, Draft, InfillRequest, Start
 
 MAX_ROUNDS = 2  # of repair
 TEMPERATURE = 0.7  # of further candidates
@@ -120,9 +120,7 @@ def requests(request: InfillRequest, n: int) -> Iterator[InfillRequest]:
     for start in recalled[1:n]:
         yield dataclasses.replace(request, start=start)
     for seed in range(1, n):
-        yield dataclasses.replace(
-            request, seed=request.seed + seed, temperature=TEMPERATURE, start=Start((), closed=False)
-        )
+        yield dataclasses.replace(request, seed=request.seed + seed, temperature=TEMPERATURE, start=FROM_MASKS)
 
 
 def repaired(proposal: Proposal, request: InfillRequest, rounds: int) -> Iterator[Draft | Candidate]:

@@ -32,7 +32,7 @@ def test_last_line_is_one_json_object_by_hole_kind_and_decoder(
         "rest_of_line": 2, "humaneval_single_line": 1,
     }  # fmt: skip
     for numbers in results.values():
-        assert list(numbers) == ["diffusion", "autoregressive"]
+        assert list(numbers) == ["diffusion", "diffusion from masks", "recall alone", "autoregressive"]
         assert all(numbers[decoder].keys() >= FIELDS for decoder in numbers)
         assert all(numbers[decoder]["forward_passes"] >= 1 for decoder in numbers)
     assert results["humaneval_single_line"]["diffusion"].keys() >= {"pass_rate", "floor", "sandbox"}

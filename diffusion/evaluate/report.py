@@ -61,6 +61,13 @@ def markdown(rows: list[list[str]], facts: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def sections(path: Path) -> str:
+    """What people wrote behind the table of an earlier report: everything from its first section on."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    at = text.find("\n## ")
+    return text[at:] if at >= 0 else ""
+
+
 def facts(info: Mapping[str, object], argv: list[str]) -> list[str]:
     """When, where, with which weights and by which command the numbers were made."""
     weights = ", ".join(f"{key} {value}" for key, value in info.items() if key != "path")

@@ -1,4 +1,4 @@
-"""`mezzotint eval`: fills held-out holes by diffusion and token by token with the same weights, and prints both.
+"""`mezzotint eval`: fills held-out holes by diffusion, by recall and token by token, and prints them side by side.
 
 Rule: both decoders get the same requests, with the context encoded beforehand, so that `ms` is the time of decoding.
 The table is for people; the last line of stdout is one JSON object.
@@ -24,7 +24,8 @@ from diffusion.evaluate.holes import Case
 from diffusion.evaluate.metrics import Score
 from diffusion.evaluate.report import Results
 from diffusion.held_out import HELD_OUT
-from diffusion.request import Draft, InfillRequest
+from diffusion.recall import starts
+from diffusion.request import FROM_MASKS, Draft, InfillRequest
 
 Decoder = Callable[[InfillRequest, Callable[[], bool]], Iterator[Draft]]
 
@@ -82,6 +83,12 @@ def all_cases(args: argparse.Namespace) -> list[Case]:
 def never() -> bool:
     """Nobody cancels an evaluation."""
     return False
+
+
+def recall_alone(request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
+    """The likeliest recalled text, no model."""
+    for start in starts(request)[:1]:
+        yield Draft(0, start.text, (), start.pieces[0][1], 0, done=True)
 
 
 def fill(decoder: Decoder, request: InfillRequest) -> tuple[str, int, float]:
@@ -157,7 +164,17 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"mezzotint eval: {error}", file=sys.stderr)
         return 2
-    decoders: dict[str, Decoder] = {"diffusion": engine.infill, "autoregressive": engine.autoregress}
+
+    def from_masks(request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
+        """The model alone: nothing is recalled."""
+        return engine.infill(dataclasses.replace(request, start=FROM_MASKS), cancelled)
+
+    decoders: dict[str, Decoder] = {
+        "diffusion": engine.infill,
+        "diffusion from masks": from_masks,
+        "recall alone": recall_alone,
+        "autoregressive": engine.autoregress,
+    }
     if args.threshold is not None:
         engine.policy = dataclasses.replace(engine.policy, threshold=args.threshold)
     results = evaluate(decoders, lambda request: engine.prepare(request, never), cases, args.seed)
@@ -165,6 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     print(report.aligned(rows), report.NOTE, sep="\n\n")
     if args.markdown:
         facts = report.facts(engine.info, argv if argv is not None else sys.argv[2:])
-        args.markdown.write_text(report.markdown(rows, facts), encoding="utf-8")
+        kept = report.sections(args.markdown)
+        args.markdown.write_text(report.markdown(rows, facts) + kept, encoding="utf-8")
     print(json.dumps(results), flush=True)
     return 0
