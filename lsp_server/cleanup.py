@@ -23,13 +23,15 @@ class Frame(NamedTuple):
     """The code around a hole.
 
     `statement` is the statement before it, `replaced` the identifier's end that the item replaces, `kept` the fixed
-    text that the item ends in, `after` everything behind the last hole, `kept` included. `quote`: of its string.
+    text that the item ends in, `between` what stays between two holes, `after` everything behind the last hole, `kept`
+    included. `quote`: of its string.
     """
 
     statement: str
     after: str
     replaced: str = ""
     kept: str = ""
+    between: str = ""
     quote: str = ""
     language: str = "python"
 
@@ -47,6 +49,8 @@ class Cleaned(NamedTuple):
 
 def clean(text: str, frame: Frame) -> Cleaned | None:
     """Return what of `text` to show, or None if nothing worth showing is left."""
+    if frame.between:
+        return clean_both(text, frame)
     after, left = frame.after[:_SEEN_AFTER], frame.statement.rpartition("\n")[2]
     keep = len(text.removesuffix(frame.kept).partition("\ufffd")[0])
     if frame.quote:
@@ -63,6 +67,21 @@ def clean(text: str, frame: Frame) -> Cleaned | None:
     keep = cut_trailing_space(text[:keep], after)
     whole = text[:keep]
     return Cleaned(keep, frame.kept) if whole.strip() and whole != frame.replaced else None
+
+
+def clean_both(text: str, frame: Frame) -> Cleaned | None:
+    """Clean two holes and keep what is fixed between them; where the first must be cut the second goes."""
+    head, found, body = text.partition(frame.between)
+    first_frame = frame._replace(between="", kept=frame.between, after=frame.between + frame.after)
+    first = clean(head, first_frame)
+    keep = first.keep if first is not None else 0
+    if not found or (keep < len(head) and not head[:keep].strip()):
+        return None
+    before = frame.statement + head + frame.between
+    second = clean(body, Frame(before, frame.after, language=frame.language)) if keep == len(head) else None
+    if second is None:
+        return Cleaned(keep, frame.between) if head[:keep].strip() else None
+    return Cleaned(len(head) + len(frame.between) + second.keep)
 
 
 def _must_stay_open(frame: Frame, after: str) -> int:
@@ -83,7 +102,7 @@ def cut_runaway(text: str) -> int:
     """Cut behind the first of three equal lines or phrases in a row."""
     phrase = next((found for found in _PHRASE.finditer(text) if _telling(found[1])), None)
     if phrase is not None:
-        return phrase.start() + len(phrase[1])
+        return len(text[: phrase.start() + len(phrase[1])].rstrip())
     lines = text.split("\n")
     for number in range(1, len(lines) - 1):
         if lines[number - 1].strip() == lines[number].strip() == lines[number + 1].strip() and lines[number].strip():

@@ -88,6 +88,7 @@ def frame(snapshot: Snapshot, plan: Plan) -> Frame:
         after=normal_newlines(text[plan.end - len(kept) : plan.end + 4000]),
         replaced="" if plan.kept and not kept else text[plan.start : plan.end - len(kept)],
         kept=kept,
+        between="" if kept else plan.kept,
         quote=plan.quote,
         language=snapshot.language,
     )

@@ -93,9 +93,9 @@ def test_a_mask_never_leaves_its_line_and_never_overlaps_fixed_text(
 
 
 @examples
-@given(st.data(), texts, texts, st.sampled_from(LANGUAGES), st.sampled_from(ENCODINGS))
+@given(st.data(), texts, texts, texts, st.sampled_from(LANGUAGES), st.sampled_from(ENCODINGS))
 def test_accepting_an_item_gives_exactly_the_previewed_text(
-    data: st.DataObject, text: str, draft: str, language: str, encoding: str
+    data: st.DataObject, text: str, draft: str, other: str, language: str, encoding: str
 ) -> None:
     document = opened(text, language, encoding)
     taken = document.snapshot()
@@ -103,11 +103,13 @@ def test_accepting_an_item_gives_exactly_the_previewed_text(
     plan = plan_at(taken, offset)
     if plan is None or (offset and text[offset - 1 : offset + 1] == "\r\n"):
         return
-    draft = normal_newlines(draft) + plan.kept
+    holes = iter([normal_newlines(draft), normal_newlines(other)])
+    draft = "".join(part if isinstance(part, str) else next(holes) for part in plan.middle)
     cleaned = clean(draft, frame(taken, plan))
     if cleaned is None:
         return
     item = cleaned.of(draft)
-    assert item.endswith(plan.middle[-1]) if isinstance(plan.middle[-1], str) else draft.startswith(item)
+    assert all(part in item for part in plan.middle if isinstance(part, str))
+    assert item.endswith(plan.middle[-1]) if isinstance(plan.middle[-1], str) else draft.startswith(item.rstrip())
     document.change(2, [Edit(taken.point_at(plan.start), taken.point_at(plan.end), item)])
     assert document.snapshot().text == text[: plan.start] + item + text[plan.end :]
