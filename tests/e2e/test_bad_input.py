@@ -16,16 +16,12 @@ def test_places_without_completion_give_an_empty_list(run: Run) -> None:
     async def test(client: Editor) -> None:
         passes = (await client.stats()).forwardPasses
         client.open("file:///a.py", "x = 'some text'  # a comment\ny = 1\n")
-        client.open("file:///empty.py", "")
         client.open("file:///home/.env", "PASSWORD=\n", "dotenv")
         client.open("file:///id_rsa", "key\n", "plaintext")
         client.open("file:///large.py", "x = 1\n" * 200_000)
         for uri, line, character in (
             ("file:///unknown.py", 0, 0),
             ("file:///a.py", 99, 0),
-            ("file:///a.py", 0, 8),
-            ("file:///a.py", 0, 22),
-            ("file:///empty.py", 0, 0),
             ("file:///home/.env", 0, 9),
             ("file:///id_rsa", 0, 3),
             ("file:///large.py", 3, 4),

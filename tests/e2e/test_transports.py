@@ -44,8 +44,8 @@ def test_a_socket_serves_one_client_and_then_ends(transport: str) -> None:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
                 writer.close()
-            client.open("file:///a.py", "")
-            assert await client.items("file:///a.py", 0, 0) == []
+            client.open("file:///a.py", "x = 1\n")
+            assert await client.items("file:///a.py", 99, 0) == []
             assert (await client.stats()).requests == 1
             await client.shutdown_async(None)
             client.exit(None)
