@@ -91,7 +91,7 @@ def definitions(text: str, offset: int, near: str) -> list[str]:
         name = match["name"]
         if name in used and not start <= match.start() < stop:
             found.setdefault(name, match.group().strip())
-    return sorted(found.values(), key=lambda line: -max(near.rfind(name) for name in names_in(line)))[:MAX_DEFINITIONS]
+    return [found[name] for name in sorted(found, key=near.rfind, reverse=True)][:MAX_DEFINITIONS]
 
 
 _DEFINITION = re.compile(

@@ -23,6 +23,7 @@ from typing import Any
 from diffusion.evaluate.holes import SourceFile, read_folder
 from diffusion.held_out import HELD_OUT
 from lsp_server import syntax
+from lsp_server.brackets import surplus_closers
 from lsp_server.client import Client
 from lsp_server.feedback import errors_of
 from lsp_server.typist import Typist
@@ -189,13 +190,8 @@ class Replay:
         counts.shown_chars += len(shown)
         counts.right_chars += typist.right_chars(shown)
         after = typist.text[:at] + shown + typist.text[end:]
-        errors = n_errors(after)
-        if errors <= n_errors(typist.text):
-            return
-        counts.broken += 1
-        last, following = shown.rstrip()[-1:], typist.text[end : end + 1]
-        without = after[: at + len(shown)] + typist.text[end + 1 :]
-        counts.doubled += last == following and last in ")]}\"'" and n_errors(without) < errors
+        counts.doubled += len(surplus_closers(after)) > len(surplus_closers(typist.text))
+        counts.broken += n_errors(after) > n_errors(typist.text)
 
 
 def run(chosen: list[Task], options: dict[str, Any], seed: int, label: str) -> Counts:
