@@ -35,7 +35,7 @@ EDITORS := $(CURDIR)/.editors
 test-editors: $(VENV)/.dev ## install Neovim, Emacs and VS Code beside everything else and drive them (PICTURES=docs: take pictures)
 	@for editor in nvim emacs vscode; do editors/$$editor/install.sh $(EDITORS) || \
 	  echo "SKIPPED: $$editor cannot be had here, its tests do not run" >&2; done
-	MEZZOTINT_EDITORS=$(EDITORS) MEZZOTINT_PICTURES=$(PICTURES) $(BIN)/python -m pytest -m editors --reruns 1
+	MEZZOTINT_EDITORS=$(EDITORS) MEZZOTINT_PICTURES=$(PICTURES) $(BIN)/python -m pytest -m editors --reruns 3
 
 lint: $(VENV)/.dev ## style and types
 	$(BIN)/ruff check .

@@ -36,6 +36,7 @@ require("mezzotint").setup({{
 SOURCE = (
     '"""Inventory."""\n\nimport os\n\nnames = os.listdir(".")\npaths = [os.path.join(".", name) for name in names]\n'
 )
+UNSEEN = ("def total(values):<CR>", "for name in names:<CR>", "count = len(", "sizes = {name: ", "with open(", "if len(names")
 
 
 class Neovim:
@@ -96,6 +97,16 @@ class Neovim:
 
         return str(self.until(settled, "a final suggestion"))
 
+    def at_rest(self) -> str:
+        """The text on screen, "" for none, once the server has had time to begin and is idle."""
+        time.sleep(0.5)
+
+        def idle() -> dict[str, Any] | None:
+            ghost = self.ghost()
+            return {"ghost": ghost} if self.status().endswith("idle") and not ghost.get("masked") else None
+
+        return str(self.until(idle, "an idle server")["ghost"].get("text", ""))
+
     def status(self) -> str:
         return str(self.lua("return require('mezzotint').status()"))
 
@@ -139,7 +150,7 @@ def suggested(editor: Neovim, line: str = "sizes = [os.path.") -> str:
 
 def test_drafts_sharpen_on_screen_until_the_final_text(editor: Neovim) -> None:
     editor.lua("""
-        local ghost, seen = require("mezzotint.ghost"), {}
+        local ghost = require("mezzotint.ghost")
         vim.g.drafts = {}
         local show = ghost.show
         ghost.show = function(buffer, one)
@@ -148,8 +159,12 @@ def test_drafts_sharpen_on_screen_until_the_final_text(editor: Neovim) -> None:
           drafts[#drafts + 1] = { one.text, #one.masked }
           vim.g.drafts = drafts
         end""")
-    final = suggested(editor, "def total(values):<CR>    ")
-    drafts = editor.lua("return vim.g.drafts")
+    for line in UNSEEN:  # what the model says is its own affair; somewhere it takes several passes to a final text
+        editor.lua("vim.g.drafts = {}")
+        editor.type("<Esc>Go" + line)
+        final, drafts = editor.at_rest(), editor.lua("return vim.g.drafts")
+        if final and len(drafts) >= 2:
+            break
     assert len(drafts) >= 2
     assert any(n_masked for _, n_masked in drafts)
     [(text, groups)] = editor.marks()

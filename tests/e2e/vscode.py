@@ -108,6 +108,18 @@ class Code:
             assert time.monotonic() < end, f"not seen in {timeout_s} s; last seen: {seen}"
             time.sleep(0.05)
 
+    def at_rest(self, still_ms: float) -> Seen:
+        """Wait until what is on screen has not changed for so long and is no draft."""
+        seen, since = self.look(), time.monotonic()
+
+        def changed(now: Seen) -> bool:
+            nonlocal seen, since
+            if now != seen or now["draft"]:
+                seen, since = now, time.monotonic()
+            return (time.monotonic() - since) * 1000 >= still_ms
+
+        return self.until(changed)
+
     def ready(self) -> None:
         """Wait until the server has its model."""
         self.until(lambda seen: seen["status"] == "Mezzotint, idle: ready", 60)
