@@ -76,7 +76,7 @@ class Canvas:
         tokens, n_fixed = self._encoded(left, "".join(text for text, _ in [*start.pieces, (right, 1.0)]))
         tokens = tokens[: stop - first]
         _, spans = decode_spans(self.tokenizer, tokens)
-        sure = [least(pieces, *span) for span in spans]
+        sure = [share(pieces, *span) for span in spans]
         row = first + len(tokens)
         self.ids[first:row] = [token if p > 0 else MASK for token, p in zip(tokens, sure, strict=True)]
         self.probability[first:row] = [p or 1.0 for p in sure]
@@ -194,14 +194,14 @@ def decode_spans(tokenizer: Tokenizer, ids: list[int]) -> tuple[str, list[tuple[
     return text, [(a, min(b, len(text))) for a, b in spans]
 
 
-def least(pieces: list[tuple[str, float]], start: int, stop: int) -> float:
-    """The least probability of the pieces that text[start:stop] touches."""
-    found, at = 1.0, 0
+def share(pieces: list[tuple[str, float]], start: int, stop: int) -> float:
+    """The probability of text[start:stop]: of the pieces that begin there, and 0 if it touches a piece of 0."""
+    product, at = 1.0, 0
     for text, probability in pieces:
-        if at < stop and start < at + len(text):
-            found = min(found, probability)
+        if start <= at < stop or (probability == 0 and at < stop and start < at + len(text)):
+            product *= probability
         at += len(text)
-    return found
+    return product
 
 
 def merge_spans(spans: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -1,8 +1,8 @@
 r"""Recall: what the text at hand went on with where it stood like this before; a guess to start a canvas from.
 
 Rule: pure functions on text, under a millisecond, no model. A guess is a stretch of the prefix, the suffix or another
-file that follows the longest echo of the text before the hole, with the chance that it is the whole answer. The weights
-come from `diffusion.train.fit_recall`, which sees training packages only.
+file that follows the longest echo of the text before the hole, with the chance that it is the whole answer, and of each
+of its words. The weights come from `diffusion.train.fit_recall`, which sees training packages only.
 
     recall("a = f(x)\nb = f(x)\na = ", "")  ->  [Guess("f(x)", 0.2)]
 """
@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from diffusion.confidence import word_ends
 from diffusion.request import Hole, InfillRequest, Start
 
 PREFIX_CHARS, SUFFIX_CHARS, OTHER_CHARS = 16_000, 8_000, 16_000  # nearest to the hole, of each
@@ -25,6 +26,10 @@ MAX_LINES, BLOCK_CHARS = 8, 600  # of a block
 # One weight per entry of `features`.
 LINE_WEIGHTS = (-6.422, 1.347, 0.369, 0.581, 1.084, -0.062, -0.251, 0.440)
 BLOCK_WEIGHTS = (-6.749, 0.883, 0.393, 1.179, 0.830, -0.155, -0.535, -0.099)
+
+# One weight per entry of `word_features`.
+LINE_WORD_WEIGHTS = (2.871, -1.145, 1.849, -0.728, -0.711)
+BLOCK_WORD_WEIGHTS = (3.160, -1.402, 1.869, -0.755, -0.586)
 
 
 class Guess(NamedTuple):
@@ -64,7 +69,36 @@ def starts(request: InfillRequest, above: float = RECALL_ABOVE) -> list[Start]:
         return []
     suffix = "".join(str(part) for part in fixed) + request.suffix
     guesses = recall(request.prefix, suffix, multiline=hole.multiline, others=request.recall_from)
-    return [Start(((guess.text, guess.probability),)) for guess in guesses if guess.probability >= above]
+    likely = [guess for guess in guesses if guess.probability >= above]
+    return [Start(words(guess, guesses, hole.multiline)) for guess in likely]
+
+
+def words(guess: Guess, guesses: list[Guess], multiline: bool) -> tuple[tuple[str, float], ...]:
+    """The words of a guess, each with the chance that it is right if all before it are.
+
+    Where guesses go different ways, what they begin with is likelier than any of them.
+    """
+    weights = BLOCK_WORD_WEIGHTS if multiline else LINE_WORD_WEIGHTS
+    found, before, start = [], 1.0, 0
+    for stop in word_ends(guess.text):
+        score = sum(w * x for w, x in zip(weights, word_features(guess, guesses, stop), strict=True))
+        chance = min(before, 1 / (1 + math.exp(-score)))
+        found.append((guess.text[start:stop], chance / before))
+        before, start = chance, stop
+    return tuple(found)
+
+
+def word_features(guess: Guess, guesses: list[Guess], stop: int) -> tuple[float, ...]:
+    """What the chance that the first `stop` characters of a guess are right is computed from."""
+    shared_by = sum(other.probability for other in guesses if other.text.startswith(guess.text[:stop]))
+    whole = float(stop == len(guess.text))
+    return (1.0, logit(guess.probability), logit(shared_by), math.log1p(told(guess.text[:stop])), whole)
+
+
+def logit(probability: float) -> float:
+    """Log odds, kept finite."""
+    probability = min(max(probability, 1e-4), 1 - 1e-4)
+    return math.log(probability / (1 - probability))
 
 
 def features(echo: Echo) -> tuple[float, ...]:

@@ -29,7 +29,8 @@ class Hole:
 class Start:
     """What the first hole holds before the first denoising step, instead of masks.
 
-    `pieces` are stretches of text and how sure they are; a token that touches a piece of probability 0 is masked.
+    `pieces` are stretches of text, each with the chance that it is right if all before it are; a token that touches a
+    piece of probability 0 is masked.
     `closed`: the hole ends behind them, else masks follow. Without any text the hole is all masks.
     """
 
@@ -81,7 +82,8 @@ class Draft:
 
     `text` fills the whole middle: what is decided, plus the model's present best guess where it is not.
     `masked` are the half-open spans of `text`, in code points, that are still guesses, sorted and disjoint.
-    `tokens` are (start, stop, probability) of every token of `text`, 0 where it is a guess.
+    `tokens` are (start, stop, probability) of every token of `text`: the chance that it is right if all before it are,
+    0 where it is a guess.
     `confidence` is the geometric mean probability of the decided tokens (0 when none is decided).
     `reason` is "" while denoising; a draft with `done` has "complete", "deadline" or "length"
     (no end of the hole was found on the canvas). A cancelled run simply yields no further draft.

@@ -1,7 +1,8 @@
 """Candidates for one hole: denoise, let the parser judge, denoise again what broke, rank.
 
-Rule: a generator of drafts over an engine, in the model thread; it knows no documents, only a `judge`. Drafts flow
-while rounds go on; the best candidate comes as the first `done` draft, others (reason "alternative") behind it.
+Rule: a generator of drafts over an engine, in the model thread; it knows no documents, only a `judge`. Of every draft
+only the beginning is shown that is sure enough, and denoising stops where that is settled. Drafts flow while rounds go
+on; the best candidate comes as the first `done` draft, others (reason "alternative") behind it.
 Candidates run one after another: on a CPU a denoising step is bound by arithmetic, and a batch would gain nothing
 (docs/performance.md: canvas 64 costs twice canvas 32).
 
@@ -10,17 +11,19 @@ Candidates run one after another: on a CPU a denoising step is bound by arithmet
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple, Protocol
 
+from diffusion.confidence import begun, cut, settled
 from diffusion.recall import starts
-from diffusion.request import FROM_MASKS, Draft, InfillRequest, Start
+from diffusion.request import FROM_MASKS, Draft, Hole, InfillRequest, Start
 
 MAX_ROUNDS = 2  # of repair
 TEMPERATURE = 0.7  # of further candidates
-ALTERNATIVE = "alternative"
+ALTERNATIVE, UNSURE = "alternative", "unsure"  # reasons: not the best candidate; cut where it was not sure enough
 
 
 class Verdict(NamedTuple):
@@ -42,7 +45,7 @@ Judge = Callable[[Draft], Verdict]
 class Infills(Protocol):
     """What is needed of an engine."""
 
-    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]: ...  # noqa: D102
+    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Generator[Draft]: ...  # noqa: D102
 
 
 class Candidate(NamedTuple):
@@ -58,10 +61,17 @@ class Candidate(NamedTuple):
 
 
 class Proposal:
-    """One request's run: how many rounds of repair it took, and the passes so far."""
+    """One request's run: the passes so far, and how sure a text must be to be shown."""
 
-    def __init__(self, engine: Infills, judge: Judge, cancelled: Callable[[], bool], deadline_ms: float | None) -> None:
-        self.engine, self.judge, self.cancelled = engine, judge, cancelled
+    def __init__(
+        self,
+        engine: Infills,
+        judge: Judge,
+        cancelled: Callable[[], bool],
+        deadline_ms: float | None,
+        least: float,
+    ) -> None:
+        self.engine, self.judge, self.cancelled, self.least = engine, judge, cancelled, least
         self.until_s = None if deadline_ms is None else time.perf_counter() + deadline_ms / 1000
         self.steps = self.passes = 0
         self.last: Draft | None = None
@@ -72,13 +82,25 @@ class Proposal:
         if self.until_s is not None:
             left_ms = max(0.0, (self.until_s - time.perf_counter()) * 1000)
             request = dataclasses.replace(request, deadline_ms=left_ms)
-        for draft in self.engine.infill(request, self.cancelled):
-            self.steps, self.passes = steps + draft.step, passes + draft.forward_passes
-            draft = dataclasses.replace(draft, step=self.steps, forward_passes=self.passes)
-            if draft.done:
-                self.last = draft
-            else:
-                yield draft
+        with contextlib.closing(self.engine.infill(request, self.cancelled)) as drafts:
+            for draft in drafts:
+                self.steps, self.passes = steps + draft.step, passes + draft.forward_passes
+                draft = dataclasses.replace(draft, step=self.steps, forward_passes=self.passes)
+                shown = self.sure(draft, whole=sum(isinstance(part, Hole) for part in request.middle) > 1)
+                if draft.done or (self.least and settled(draft, self.least)):
+                    self.last = shown
+                    return
+                if not self.least or begun(shown):
+                    yield shown
+
+    def sure(self, draft: Draft, whole: bool) -> Draft:
+        """What is sure enough of a draft, done if it is less; with `whole` all of it or nothing."""
+        shown = cut(draft, self.least)
+        if shown.text == draft.text:
+            return draft
+        ended = draft.done or settled(draft, self.least)
+        shown = cut(draft, 2) if whole else shown
+        return dataclasses.replace(shown, done=True, reason=UNSURE) if ended else shown
 
     @property
     def in_time(self) -> bool:
@@ -93,9 +115,13 @@ def propose(
     cancelled: Callable[[], bool],
     n: int = 1,
     repair: bool = True,
+    least: float = 0.0,
 ) -> Iterator[Draft]:
-    """Drafts; then up to `n` done ones, the best first. Ends without a done one when cancelled."""
-    proposal = Proposal(engine, judge, cancelled, request.deadline_ms)
+    """Drafts; then up to `n` done ones, the best first. Ends without a done one when cancelled.
+
+    Of each only the beginning that is right with a chance of at least `least`; 0 is all of it.
+    """
+    proposal = Proposal(engine, judge, cancelled, request.deadline_ms, least)
     found: list[Candidate] = []
     for number, wanted in enumerate(requests(request, n)):
         if number and (not proposal.in_time or len({one.verdict.shown for one in found}) >= n):
@@ -131,7 +157,7 @@ def repaired(proposal: Proposal, request: InfillRequest, rounds: int) -> Iterato
             return
         candidate = Candidate(proposal.last, proposal.judge(proposal.last))
         yield candidate
-        if not candidate.verdict.broken or number == rounds or not proposal.in_time:
+        if not candidate.verdict.broken or candidate.draft.reason == UNSURE or number == rounds or not proposal.in_time:
             return
         start = without(candidate.draft, candidate.verdict.broken)
         yield from proposal.run(dataclasses.replace(request, start=start, seed=request.seed + 1))

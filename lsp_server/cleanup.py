@@ -47,6 +47,12 @@ class Cleaned(NamedTuple):
         return text[: self.keep] + self.tail
 
 
+def cleaned(text: str, frame: Frame) -> str:
+    """Return what to show of `text`, "" for nothing."""
+    found = clean(text, frame)
+    return found.of(text) if found else ""
+
+
 def clean(text: str, frame: Frame) -> Cleaned | None:
     """Return what of `text` to show, or None if nothing worth showing is left."""
     if frame.between:

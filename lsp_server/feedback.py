@@ -8,9 +8,11 @@ that was broken before is not blamed on the candidate: only errors it did not ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from diffusion.confidence import TELLING_CHARS, word_ends
 from lsp_server import syntax
 from lsp_server.documents import Snapshot
 from lsp_server.holes import Plan
@@ -18,7 +20,10 @@ from lsp_server.holes import Plan
 if TYPE_CHECKING:
     from tree_sitter import Node, Tree
 
+MAX_TRIES = 8  # beginnings looked at of a text that breaks the file
+
 Spans = tuple[tuple[int, int], ...]
+Fit = Callable[[str], str]
 
 
 def broken_spans(snapshot: Snapshot, plan: Plan, text: str) -> Spans:
@@ -67,11 +72,20 @@ def chars(text: bytes, byte: int) -> int:
     return len(text[:byte].decode("utf-8", "ignore"))
 
 
-def sound_part(snapshot: Snapshot, plan: Plan, text: str) -> str:
-    """The longest beginning of `text`, in whole lines, that breaks nothing; "" if none does."""
-    lines = text.split("\n")
-    for count in range(len(lines) - 1, 0, -1):
-        part = "\n".join(lines[:count]).rstrip()
-        if part and not broken_spans(snapshot, plan, part):
-            return part
+def sound_part(snapshot: Snapshot, plan: Plan, text: str, fit: Fit, words: bool) -> str:
+    """The longest beginning of a draft's `text`, in whole lines or words, that `fit` makes a text that breaks nothing.
+
+    "" if none of the last few is one.
+    """
+    ends, least = (word_ends(text), TELLING_CHARS) if words else (line_ends(text), 1)
+    for end in ends[-2 : -MAX_TRIES - 2 : -1]:
+        part = text[:end].rstrip()
+        fitted = fit(part) if len(re.findall(r"\w", part)) >= least else ""
+        if fitted and not broken_spans(snapshot, plan, fitted):
+            return fitted
     return ""
+
+
+def line_ends(text: str) -> list[int]:
+    """Where the lines of a text end; the last is the end of the text."""
+    return [match.start() for match in re.finditer("\n", text)] + [len(text)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import NamedTuple
 
+from diffusion.confidence import chance
 from diffusion.request import Draft, Start
 from lsp_server.context import normal_newlines
 from lsp_server.documents import Snapshot
@@ -18,22 +19,17 @@ from lsp_server.holes import Plan
 
 DOCUMENTS, SUGGESTIONS = 8, 16  # remembered, and of each document
 SURE = 0.5  # a token less probable than this is masked again
-UNKNOWN = 0.03  # the probability of a denoised text, on held-out lines
-BETTER, MUCH = 0.04, 1.3  # a recalled text this likely, and so much likelier, may replace what is on screen
+MUCH = 1.3  # a recalled text so much likelier may replace what is on screen
 
 
 class Suggestion(NamedTuple):
-    """What was suggested between two texts. `tokens` as in Draft; `done`: it was shown as final.
-
-    `probability` that all of it is right: known for recalled texts only.
-    """
+    """What was suggested between two texts. `tokens` as in Draft; `done`: it was shown as final."""
 
     before: str
     text: str
     after: str
     tokens: tuple[tuple[int, int, float], ...]
     done: bool
-    probability: float
 
 
 class Known(NamedTuple):
@@ -59,7 +55,7 @@ class Memory:
         self._documents.move_to_end(snapshot.uri)
         if known and not known[-1].done and (known[-1].before, known[-1].after) == (before, after):
             known.pop()  # a later draft of the same run
-        known.append(Suggestion(before, text, after, draft.tokens, draft.done, probability_of(draft)))
+        known.append(Suggestion(before, text, after, draft.tokens, draft.done))
 
     def forget(self, uri: str) -> None:
         """Drop the suggestions of a document."""
@@ -70,7 +66,7 @@ class Memory:
         here = around(snapshot, plan)
         for known in reversed(self._documents.get(snapshot.uri, ())):
             if known.done and (rest := rest_of(known, *here)) is not None:
-                return Known(rest, known.probability)
+                return Known(rest, chance(known.tokens, len(known.text) - len(rest)))
         return None
 
     def start(self, snapshot: Snapshot, plan: Plan) -> Start | None:
@@ -85,16 +81,20 @@ def around(snapshot: Snapshot, plan: Plan) -> tuple[str, str]:
     return normal_newlines(text[: plan.start]), normal_newlines(text[plan.end :])
 
 
-def probability_of(draft: Draft) -> float:
-    """How likely a finished draft is right: a recalled text's tokens all say it, those of others differ."""
-    said = {probability for _, _, probability in draft.tokens}
-    return said.pop() if len(said) == 1 else UNKNOWN
+def recalled(start: Start) -> Draft:
+    """A start as a finished draft, before any forward pass."""
+    tokens, at = [], 0
+    for text, probability in start.pieces:
+        tokens.append((at, at + len(text), probability))
+        at += len(text)
+    return Draft(0, start.text, (), chance(tuple(tokens)), 0, done=True, tokens=tuple(tokens))
 
 
-def is_better(start: Start, known: Known) -> bool:
-    """Whether what is recalled now is so much likelier than what is on screen that it may take its place."""
-    [(text, probability)] = start.pieces
-    return text != known.text and probability >= max(BETTER, MUCH * known.probability)
+def is_better(draft: Draft, known: Known) -> bool:
+    """Whether what is recalled now may take the place of what is on screen: it says more, or is much likelier."""
+    if draft.text.startswith(known.text):
+        return draft.text != known.text
+    return bool(draft.text.strip()) and chance(draft.tokens) >= MUCH * known.probability
 
 
 def rest_of(known: Suggestion, before: str, after: str) -> str | None:

@@ -41,6 +41,7 @@ class Options:
         max_file_bytes: larger files get no completions.
         multiline: "auto" offers several lines where a statement may begin; "never" does not.
         encode_ahead: encode a file's context when it is opened.
+        min_confidence_percent: what is shown is right with at least this chance; 0 shows all the model says.
         candidates: most suggestions for a request that the user made by hand.
         live_canvas: start from the last draft while the user types, not from masks.
         syntax_feedback: denoise again what breaks the parse.
@@ -62,6 +63,7 @@ class Options:
     max_file_bytes: int = _number(1_000_000, 1, 100_000_000)
     multiline: str = _choice("auto", "auto", "never")
     encode_ahead: bool = True
+    min_confidence_percent: int = _number(40, 0, 100)
     candidates: int = _number(3, 1, 8)
     live_canvas: bool = True
     syntax_feedback: bool = True

@@ -16,14 +16,15 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from diffusion.confidence import cut
 from diffusion.recall import starts
 from diffusion.request import Draft, Hole, InfillRequest
 from lsp_server import cleanup, context, feedback, holes
-from lsp_server.candidates import ALTERNATIVE, Verdict, propose
+from lsp_server.candidates import ALTERNATIVE, UNSURE, Verdict, propose
 from lsp_server.documents import Documents, Edit, Snapshot
 from lsp_server.drafts import DRAFT, STATUS, Suggestion, draft_params
 from lsp_server.holes import Plan
-from lsp_server.live import Known, Memory, is_better
+from lsp_server.live import Known, Memory, is_better, recalled
 from lsp_server.options import Options, from_client
 from lsp_server.related import Related
 from lsp_server.worker import EngineFailedError, Infiller, Worker
@@ -178,7 +179,7 @@ class Session:
             return self._from_memory(snapshot, plan, text, token)
         self._count_denoising(1)
         try:
-            texts = await self._denoise(snapshot, plan, request, token, self.options.candidates if invoked else 1)
+            texts = await self._denoise(snapshot, plan, request, token, invoked)
         finally:
             self._count_denoising(-1)
         if texts is not None and known is not None and invoked:  # what is on screen stays the first
@@ -188,10 +189,11 @@ class Session:
     def _better(self, snapshot: Snapshot, plan: Plan, request: InfillRequest, known: Known) -> str:
         """What is recalled now and much likelier right than what is on screen, "" if nothing is: no forward pass."""
         start = next(iter(starts(request)), None)
-        if start is None or not is_better(start, known):
+        if start is None:
             return ""
-        tokens = ((0, len(start.text), start.pieces[0][1]),)
-        draft = Draft(0, start.text, (), tokens[0][2], 0, done=True, tokens=tokens)
+        draft = cut(recalled(start), self.options.min_confidence_percent / 100)
+        if not is_better(draft, known):
+            return ""
         text = self._judge(snapshot, plan, context.frame(snapshot, plan), draft).shown
         if text.strip():
             self._memory.remember(snapshot, plan, draft, text)
@@ -217,9 +219,13 @@ class Session:
         return dataclasses.replace(request, start=start)
 
     async def _denoise(
-        self, snapshot: Snapshot, plan: Plan, request: InfillRequest, token: int | str | None, n: int
+        self, snapshot: Snapshot, plan: Plan, request: InfillRequest, token: int | str | None, invoked: bool
     ) -> list[str] | None:
-        """Run the engine on a hole: up to `n` texts, best first, [] for nothing, None when superseded."""
+        """Run the engine on a hole: texts, best first, [] for nothing, None when superseded.
+
+        Who asks by hand gets several, and all of each; who types gets what is sure enough.
+        """
+        n, least = (self.options.candidates, 0.0) if invoked else (1, self.options.min_confidence_percent / 100)
         self._loop = asyncio.get_running_loop()
         frame = context.frame(snapshot, plan)
         judge = partial(self._judge, snapshot, plan, frame)
@@ -242,7 +248,7 @@ class Session:
 
         def work(engine: Infiller, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
             """Denoise, judge and repair (called in the model thread)."""
-            return propose(engine, request, judge, cancelled, n, repair=self.options.syntax_feedback)
+            return propose(engine, request, judge, cancelled, n, self.options.syntax_feedback, least)
 
         job = self.worker.submit(snapshot.uri, request, on_draft, work)
         try:
@@ -259,15 +265,15 @@ class Session:
 
     def _judge(self, snapshot: Snapshot, plan: Plan, frame: cleanup.Frame, draft: Draft) -> Verdict:
         """What of a finished draft would be shown, and what of it breaks the file (called in the model thread)."""
-        cleaned = cleanup.clean(draft.text, frame)
-        if cleaned is None:
-            return Verdict("")
-        text = cleaned.of(draft.text)
+        text = cleanup.cleaned(draft.text, frame)
         broken = feedback.broken_spans(snapshot, plan, text) if self.options.syntax_feedback else ()
         if not broken:
             return Verdict(text)
         self.counts["broken"] += 1
-        return Verdict(text, broken, feedback.sound_part(snapshot, plan, text))
+        unsure = draft.reason == UNSURE  # what was cut there is not finished, which is not wrong
+        fit = partial(cleanup.cleaned, frame=frame)
+        sound = feedback.sound_part(snapshot, plan, draft.text, fit, words=unsure)
+        return Verdict(sound) if unsure else Verdict(text, broken, sound)
 
     def _send_draft(
         self, token: int | str | None, snapshot: Snapshot, plan: Plan, draft: Draft, cleaned: cleanup.Cleaned

@@ -13,6 +13,7 @@ import torch
 
 from cuda_ext import native
 from diffusion.canvas import Canvas
+from diffusion.confidence import chance
 from diffusion.config import EMBEDDED
 from diffusion.denoise import denoise
 from diffusion.engine import Engine, common_prefix
@@ -151,7 +152,7 @@ def test_a_start_without_doubts_costs_one_pass_and_stays(backend: str) -> None:
     )
     [draft] = engine.infill(request, lambda: False)
     assert (draft.text, draft.forward_passes, draft.done) == ("urn width * height", 1, True)
-    assert draft.confidence == pytest.approx(0.6)
+    assert chance(draft.tokens) == pytest.approx(0.6)
 
 
 def test_a_hole_starts_from_what_the_text_at_hand_said_before() -> None:

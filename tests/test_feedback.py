@@ -54,8 +54,17 @@ def test_the_lines_before_the_error_are_sound() -> None:
     taken = snapshot("file:///a.py", code.replace("¦", ""), "python")
     plan = plan_at(taken, code.index("¦"))
     assert plan is not None
-    assert sound_part(taken, plan, "a = 1\n    b = 2\n    c = )") == "a = 1\n    b = 2"
-    assert sound_part(taken, plan, "a = )") == ""
+    assert sound_part(taken, plan, "a = 1\n    b = 2\n    c = )", str, words=False) == "a = 1\n    b = 2"
+    assert sound_part(taken, plan, "a = )", str, words=False) == ""
+
+
+def test_the_words_before_what_is_not_finished_are_sound() -> None:
+    code = "def f(items):\n    ¦\n\n\ny = 1\n"
+    taken = snapshot("file:///a.py", code.replace("¦", ""), "python")
+    plan = plan_at(taken, code.index("¦"))
+    assert plan is not None
+    assert sound_part(taken, plan, "first = items[0].name(", str, words=True) == "first = items[0].name"
+    assert sound_part(taken, plan, "a = (", str, words=True) == ""
 
 
 def test_a_language_without_a_grammar_is_never_judged() -> None:

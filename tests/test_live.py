@@ -8,7 +8,7 @@ from typing import Any
 from diffusion.request import Draft, Start
 from lsp_server.documents import snapshot
 from lsp_server.holes import plan_at
-from lsp_server.live import UNKNOWN, Known, Memory, is_better
+from lsp_server.live import Known, Memory, is_better, recalled
 
 
 def place(marked: str) -> tuple[Any, Any]:
@@ -56,10 +56,10 @@ def test_typing_through_several_lines() -> None:
 def test_deleting_back_to_where_a_suggestion_was_made_brings_it_back() -> None:
     memory = remembered("x = ¦\n", "foo(a)")
     taken, plan = place("x = b¦\n")
-    memory.remember(taken, plan, Draft(1, "ar()", (), 1.0, 1, done=True), "ar()")
+    memory.remember(taken, plan, Draft(1, "ar()", (), 1.0, 1, done=True, tokens=((0, 2, 0.5), (2, 4, 0.8))), "ar()")
     assert memory.rest(*place("x = ¦\n")) == Known("foo(a)", 0.9)
-    assert memory.rest(*place("x = fo¦\n")) == Known("o(a)", 0.9)
-    assert memory.rest(*place("x = ba¦\n")) == Known("r()", UNKNOWN)
+    assert memory.rest(*place("x = fo¦\n")) == Known("o(a)", 1.0)  # what is left of the only token
+    assert memory.rest(*place("x = ba¦\n")) == Known("r()", 0.8)
 
 
 def test_a_draft_that_was_not_done_answers_nothing_but_is_a_start() -> None:
@@ -87,8 +87,13 @@ def test_documents_are_forgotten() -> None:
     assert memory.start(*place("x = ¦\n")) is None
 
 
-def test_what_is_recalled_replaces_what_is_on_screen_only_if_it_is_much_likelier() -> None:
-    assert is_better(Start((("other", 0.5),)), Known("text", 0.1))
-    assert not is_better(Start((("text", 0.5),)), Known("text", 0.1))
-    assert not is_better(Start((("other", 0.35),)), Known("text", 0.3))
-    assert not is_better(Start((("other", 0.035),)), Known("text", UNKNOWN))
+def test_what_is_recalled_replaces_what_is_on_screen_if_it_is_much_likelier_or_says_more() -> None:
+    assert is_better(says("other", 0.5), Known("text", 0.1))
+    assert not is_better(says("text", 0.5), Known("text", 0.1))
+    assert not is_better(says("other", 0.35), Known("text", 0.3))
+    assert is_better(says("text and more", 0.3), Known("text", 0.5))
+    assert not is_better(says("", 1.0), Known("text", 0.5))
+
+
+def says(text: str, probability: float) -> Draft:
+    return recalled(Start(((text, probability),)))

@@ -16,7 +16,8 @@ def test_every_option_is_read_by_its_camel_case_name() -> None:
     given = {
         "drafts": True, "status": True, "model": "/m", "device": "cuda", "threads": 2, "deadlineMs": 0, "maxTokens": 16,
         "maxPrefixChars": 300, "maxSuffixChars": 0, "maxFileBytes": 5, "multiline": "never", "encodeAhead": False,
-        "candidates": 5, "liveCanvas": False, "syntaxFeedback": False, "otherFiles": False, "draftDelayMs": 7,
+        "minConfidencePercent": 50, "candidates": 5, "liveCanvas": False, "syntaxFeedback": False,
+        "otherFiles": False, "draftDelayMs": 7,
         "disabledLanguages": ["markdown"], "logLevel": "debug",
     }  # fmt: skip
     options, problems = from_client(given)
@@ -24,7 +25,7 @@ def test_every_option_is_read_by_its_camel_case_name() -> None:
     assert set(given) == {camel(field.name) for field in dataclasses.fields(Options)}
     assert dataclasses.astuple(options) == (
         *(True, True, "/m", "cuda", 2, 0, 16, 300, 0, 5, "never", False),
-        *(5, False, False, False, 7, ("markdown",), "debug"),
+        *(50, 5, False, False, False, 7, ("markdown",), "debug"),
     )  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from lsp_server.session import Session
 class Scripted:
     """An engine that says what it was told to, in two steps."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, tokens: tuple[tuple[int, int, float], ...] = ()) -> None:
+        self.tokens = tokens
         self.forward_passes = 0
         self.info: dict[str, object] = {}
         self.text = text
@@ -23,13 +24,15 @@ class Scripted:
         for step in (1, 2):
             self.forward_passes += 1
             masked = ((0, len(self.text)),) if step == 1 else ()
-            yield Draft(step, self.text, masked, 0.5, step, done=step == 2)
+            yield Draft(step, self.text, masked, 0.5, step, done=step == 2, tokens=self.tokens)
 
     def prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> None:
         pass
 
 
-def complete(code: str, text: str, **options: Any) -> tuple[list[Suggestion] | None, list[dict[str, Any]], list[str]]:
+def complete(
+    code: str, text: str, *tokens: tuple[int, int, float], **options: Any
+) -> tuple[list[Suggestion] | None, list[dict[str, Any]], list[str]]:
     """The suggestions at the mark, the drafts and the messages sent."""
     sent: list[dict[str, Any]] = []
     told: list[str] = []
@@ -37,7 +40,9 @@ def complete(code: str, text: str, **options: Any) -> tuple[list[Suggestion] | N
     column = code.index("¦") - code.rfind("\n", 0, code.index("¦")) - 1
 
     async def run() -> list[Suggestion] | None:
-        session = Session(lambda options: Scripted(text), lambda method, params: sent.append(params), told.append)
+        session = Session(
+            lambda options: Scripted(text, tokens), lambda method, params: sent.append(params), told.append
+        )
         session.configure(options, "utf-32")
         session.opened("file:///a.py", 1, "python", code.replace("¦", ""))
         try:
@@ -50,7 +55,7 @@ def complete(code: str, text: str, **options: Any) -> tuple[list[Suggestion] | N
 
 
 def test_every_draft_goes_through_the_cleanup_of_the_final_item() -> None:
-    suggestions, sent, _ = complete("print(¦)\n", "1, 2))", drafts=True)
+    suggestions, sent, _ = complete("print(¦)\n", "1, 2))", drafts=True, minConfidencePercent=0)
     assert suggestions is not None
     assert [one.text for one in suggestions] == ["1, 2)"]
     assert {params["text"] for params in sent} == {"1, 2)"}
@@ -61,6 +66,19 @@ def test_what_cleanup_leaves_nothing_of_ends_with_an_empty_draft() -> None:
     suggestions, sent, _ = complete("x = ¦\n", "   ", drafts=True)
     assert suggestions == []
     assert [(params["text"], params["done"]) for params in sent] == [("", True)] * 2
+
+
+def test_only_what_is_sure_is_shown_and_what_stands_behind_the_cursor_stays() -> None:
+    tokens = (0, 5, 0.9), (5, 6, 0.9), (6, 11, 0.1)
+    [suggestion] = complete("print(¦)\n", "value, other", *tokens)[0] or []
+    assert suggestion.text == "value)"
+    [suggestion] = complete("print(¦)\n", "value, other", *tokens, minConfidencePercent=0)[0] or []
+    assert suggestion.text == "value, other)"
+
+
+def test_what_is_not_finished_is_cut_to_what_parses() -> None:
+    [suggestion] = complete("x = ¦\n", "compute(a, b)", (0, 7, 0.9), (7, 8, 0.9), (8, 13, 0.1))[0] or []
+    assert suggestion.text == "compute"
 
 
 def test_drafts_are_sent_only_to_clients_that_ask() -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diffusion.confidence import word_ends
 from diffusion.evaluate import holes
 from diffusion.held_out import HELD_OUT
-from diffusion.recall import PREFIX_CHARS, SUFFIX_CHARS, features, find_echoes
+from diffusion.recall import PREFIX_CHARS, RECALL_ABOVE, SUFFIX_CHARS, features, find_echoes, recall, word_features
 
 N_FILES, N_CASES = 1500, 4000
 RIDGE = 1e-4
@@ -58,14 +59,50 @@ def fit(x: Tensor, hole: Tensor, right: Tensor, n_holes: int) -> Tensor:
     return w.detach()
 
 
+def word_examples(cases: list[holes.Case]) -> tuple[Tensor, Tensor]:
+    """Features (n, k) of every beginning of the best guess for each hole, and whether it is right (n,)."""
+    rows, right = [], []
+    for case in cases:
+        guesses = recall(case.prefix, case.suffix, multiline=case.multiline)
+        if not guesses or guesses[0].probability < RECALL_ABOVE:
+            continue
+        text = guesses[0].text
+        for stop in word_ends(text):
+            rows.append(word_features(guesses[0], guesses, stop))
+            right.append((case.answer + case.suffix).startswith(text[:stop]))
+    return torch.tensor(rows), torch.tensor(right)
+
+
+def fit_words(x: Tensor, right: Tensor) -> Tensor:
+    """Weights (k,) of a logistic regression."""
+    w = torch.zeros(x.shape[1], requires_grad=True)
+    optimizer = torch.optim.LBFGS([w], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = torch.nn.functional.binary_cross_entropy_with_logits(x @ w, right.float()) + RIDGE * w.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return w.detach()
+
+
+def listed(weights: Tensor) -> str:
+    """Weights as Python reads them."""
+    return f"({', '.join(f'{value:.3f}' for value in weights.tolist())})"
+
+
 def main() -> None:
     """Fit both kinds of holes."""
     files = training_files(Path(sys.argv[1]))
     for kind in (holes.REST_OF_LINE, holes.MULTI_LINE):
         cases = list(holes.cut(files, kind, N_CASES, seed=0))
         x, hole, right = examples(cases)
-        weights = ", ".join(f"{value:.3f}" for value in fit(x, hole, right, len(cases)).tolist())
-        print(f"{kind}: {len(cases):,} holes, {len(x):,} echoes, {int(right.sum()):,} right: ({weights})")
+        weights = listed(fit(x, hole, right, len(cases)))
+        print(f"{kind}: {len(cases):,} holes, {len(x):,} echoes, {int(right.sum()):,} right: {weights}")
+        x, right = word_examples(cases)
+        print(f"{kind}: {len(x):,} beginnings, {int(right.sum()):,} right: {listed(fit_words(x, right))}")
 
 
 if __name__ == "__main__":

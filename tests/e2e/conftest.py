@@ -19,9 +19,9 @@ Run = Callable[[Callable[[Editor], Coroutine[Any, Any, None]]], None]
 
 @pytest.fixture(scope="session")
 def run() -> Iterator[Run]:
-    """Run a test's coroutine with the shared editor, whose server has default options and sends drafts."""
+    """Run a test's coroutine with the shared editor, whose server sends drafts and shows all that the model says."""
     loop = asyncio.new_event_loop()
-    context = editor({"encodeAhead": False, "threads": 1})
+    context = editor({"encodeAhead": False, "threads": 1, "minConfidencePercent": 0})
     client = loop.run_until_complete(context.__aenter__())
 
     def run_with_editor(test: Callable[[Editor], Coroutine[Any, Any, None]]) -> None:

@@ -35,7 +35,7 @@ INIT = """;; -*- lexical-binding: t -*-
       eglot-sync-connect 30 python-indent-guess-indent-offset nil)
 (load {package} nil t)
 (setq mezzotint-command '({python} "-m" "lsp_server" "--log-level" "error")
-      mezzotint-server-options '(:draftDelayMs {delay}))
+      mezzotint-server-options '(:draftDelayMs {delay} :minConfidencePercent 0))
 (mezzotint-use-for '(python-mode python-ts-mode))
 (add-hook 'python-mode-hook #'eglot-ensure)
 (make-network-process

@@ -59,6 +59,24 @@ def test_drafts_sharpen_to_the_final_item_at_twenty_positions(run: Run) -> None:
     run(test)
 
 
+def test_by_default_less_is_shown_and_the_last_draft_is_still_the_item() -> None:
+    async def test() -> None:
+        lines, n_items = SOURCE.split("\n"), 0
+        async with editor({"threads": 1}) as client:
+            client.open(URI, SOURCE)
+            for number, (line, column) in enumerate(positions(20)):
+                client.change(URI, (line, column), (line, len(lines[line])), "")
+                items = await client.items(URI, line, column, token=f"request-{number}")
+                drafts = [draft for draft in client.drafts if draft.token == f"request-{number}"]
+                assert [draft.done for draft in drafts] == [False] * (len(drafts) - 1) + [True]
+                assert drafts[-1].text == (items[0].insert_text if items else "")
+                n_items += len(items)
+                client.change(URI, (line, column), (line, column), lines[line][column:])
+        assert 1 <= n_items < 20
+
+    asyncio.run(test())
+
+
 def test_a_newer_request_of_a_document_answers_the_older_with_null(run: Run) -> None:
     async def test(client: Editor) -> None:
         before = await client.stats()

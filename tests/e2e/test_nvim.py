@@ -30,13 +30,13 @@ vim.opt.rtp:append({plugin!r})
 vim.g.shown = {{}}
 require("mezzotint").setup({{
   cmd = {{ {python!r}, "-m", "lsp_server", "--log-level", "error" }},
-  server = {{ draftDelayMs = {delay} }},
+  server = {{ draftDelayMs = {delay}, minConfidencePercent = 0 }},
 }})
 """
 SOURCE = (
     '"""Inventory."""\n\nimport os\n\nnames = os.listdir(".")\npaths = [os.path.join(".", name) for name in names]\n'
 )
-UNSEEN = ("def total(values):<CR>", "for name in names:<CR>", "count = len(", "sizes = {name: ", "with open(", "if len(names")
+UNSEEN = ("def total(values):<CR>", "for name in names:<CR>", "count = len(", "sizes = {name: ", "with open(")
 
 
 class Neovim:

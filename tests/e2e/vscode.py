@@ -196,7 +196,9 @@ def vscode(editors: Path, folder: Path, files: dict[str, str]) -> Iterator[Code]
         _listening(port, server)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         code = Code(folder, stack.enter_context(_process(drive, env, **pipes)))
-        code.settings(command=server_command(folder), threads=1, logLevel="debug", draftDelayMs=60)
+        code.settings(
+            command=server_command(folder), threads=1, logLevel="debug", draftDelayMs=60, minConfidencePercent=0
+        )
         code.settings(otherFiles=False)  # each test has the same file: nothing is to be said from the others
         code.do("load")
         code.press("Control+B")  # no side bar
