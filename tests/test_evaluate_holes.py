@@ -5,7 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from diffusion.evaluate.holes import MULTI_LINE, REST_OF_LINE, SourceFile, code_lines, cut, read_folder
+from diffusion.evaluate.holes import (
+    ARGUMENTS,
+    BLOCK,
+    MULTI_LINE,
+    OTHERS,
+    RANDOM_SPAN,
+    REST_OF_LINE,
+    STATEMENT,
+    SourceFile,
+    code_lines,
+    cut,
+    read_folder,
+)
 
 STDLIB = [Path(module.__file__) for module in (ast, subprocess, pytest) if module.__file__]
 FILES = [SourceFile(path.name, path.read_text(encoding="utf-8")) for path in STDLIB]
@@ -31,7 +43,7 @@ def double(x):
 '''
 
 
-@pytest.mark.parametrize("kind", [REST_OF_LINE, MULTI_LINE])
+@pytest.mark.parametrize("kind", [REST_OF_LINE, MULTI_LINE, *OTHERS])
 def test_prefix_answer_and_suffix_make_the_file(kind: str) -> None:
     texts = {file.name: file.text for file in FILES}
     cases = list(cut(FILES, kind, 30, seed=1))
@@ -39,7 +51,7 @@ def test_prefix_answer_and_suffix_make_the_file(kind: str) -> None:
     assert all(case.prefix + case.answer + case.suffix == texts[case.name] for case in cases)
 
 
-@pytest.mark.parametrize("kind", [REST_OF_LINE, MULTI_LINE])
+@pytest.mark.parametrize("kind", [REST_OF_LINE, MULTI_LINE, *OTHERS])
 def test_same_seed_same_holes_and_another_seed_other_holes(kind: str) -> None:
     first, again, other = (list(cut(FILES, kind, 20, seed)) for seed in (1, 1, 2))
     assert first == again
@@ -108,3 +120,30 @@ def test_folder_gives_packages_without_tests_vendored_copies_and_undecodable_fil
     (tmp_path / "flask/latin.py").write_bytes(b"# \xff\n" + body.encode())
     (tmp_path / "six.py").write_text(body)
     assert [file.name for file in read_folder(tmp_path, {"flask", "six", "absent"})] == ["flask/app.py", "six.py"]
+
+
+def test_a_statement_is_a_whole_line_that_parses() -> None:
+    for case in cut(FILES, STATEMENT, 50, seed=0):
+        assert case.prefix.rpartition("\n")[2].strip() == ""
+        assert case.suffix.startswith("\n")
+        ast.parse(case.answer)
+
+
+def test_arguments_stand_between_the_brackets_of_a_call() -> None:
+    for case in cut(FILES, ARGUMENTS, 50, seed=0):
+        assert (case.prefix[-1], case.suffix[0]) == ("(", ")")
+        assert "\n" not in case.answer
+
+
+def test_a_block_is_several_indented_lines() -> None:
+    for case in cut(FILES, BLOCK, 50, seed=0):
+        indentation = case.prefix.rpartition("\n")[2]
+        assert indentation and not indentation.strip()
+        assert "\n" in case.answer
+        assert case.multiline
+
+
+def test_a_random_span_has_room_for_line_breaks_where_it_holds_some() -> None:
+    cases = list(cut(FILES, RANDOM_SPAN, 100, seed=0))
+    assert any(case.multiline for case in cases)
+    assert all(case.multiline == ("\n" in case.answer) for case in cases)

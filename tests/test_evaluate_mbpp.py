@@ -31,6 +31,7 @@ def cases(tmp_path: Path) -> list[Case]:
 def test_every_problem_gives_a_hole_of_either_kind(cases: list[Case]) -> None:
     assert [(case.name, case.kind) for case in cases] == [
         ("mbpp/1", "mbpp_rest_of_line"), ("mbpp/2", "mbpp_rest_of_line"),
+        ("mbpp/1", "mbpp_statement"), ("mbpp/2", "mbpp_statement"),
         ("mbpp/1", "mbpp_multi_line"), ("mbpp/2", "mbpp_multi_line"),
     ]  # fmt: skip
 

@@ -23,11 +23,14 @@ def holdout(folder: Path) -> Path:
 def test_last_line_is_one_json_object_by_hole_kind_and_decoder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--rest-of-line", "2", "--multi-line", "0", "--humaneval", str(DATA), "--limit", "1"]
+    options = ["--rest-of-line", "2", "--multi-line", "0", "--others", "0", "--humaneval", str(DATA), "--limit", "1"]
     target = tmp_path / "quality.md"
     argv = ["--holdout", str(holdout(tmp_path)), *options, "--markdown", str(target)]
     assert main(argv) == 0
     results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    packages = results.pop("packages")
+    assert sum(numbers["diffusion"]["n"] for numbers in packages.values()) == 2
+    assert set(packages) <= {"flask", "click", "rich"}
     assert {kind: numbers["diffusion"]["n"] for kind, numbers in results.items()} == {
         "rest_of_line": 2, "humaneval_single_line": 1,
     }  # fmt: skip
@@ -51,7 +54,7 @@ def test_too_few_held_out_packages_is_one_clear_line(tmp_path: Path, capsys: pyt
 
 @pytest.mark.parametrize("argv", [["--humaneval", "absent.jsonl"], ["--mbpp", "absent.jsonl"], ["--model", "absent"]])
 def test_a_missing_file_is_one_clear_line(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--rest-of-line", "0", "--multi-line", "0", *argv]) == 2
+    assert main(["--rest-of-line", "0", "--multi-line", "0", "--others", "0", *argv]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert "absent" in err
@@ -69,3 +72,12 @@ def test_table_shows_shares_in_percent_and_what_is_missing_as_a_dash() -> None:
     assert (cells["exact"], cells["parses"], cells["passes"], cells["n"]) == ("25.0%", "-", "4.5", "8")
     header, line = report.aligned(rows).splitlines()
     assert header.index("exact") == line.index("25.0%")
+
+
+def test_package_table_shows_the_exact_matches_of_every_decoder() -> None:
+    cells = {"diffusion": {"exact": 0.5, "n": 4}, "autoregressive": {"exact": 0.25, "n": 4}}
+    assert report.package_table({"flask": cells}) == [
+        ["package", "n", "diffusion", "autoregressive"],
+        ["flask", "4", "50.0%", "25.0%"],
+    ]
+    assert report.package_table({}) == [["package", "n"]]

@@ -8,6 +8,7 @@ starts right behind the hole; nothing trivial (blank lines, comments, licence he
 
 from __future__ import annotations
 
+import ast
 import random
 import re
 from collections.abc import Iterable, Iterator
@@ -20,10 +21,13 @@ import tree_sitter_python
 from diffusion.request import Hole, InfillRequest
 
 PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_python.language()))
-REST_OF_LINE, MULTI_LINE = "rest_of_line", "multi_line"
+REST_OF_LINE, STATEMENT, ARGUMENTS = "rest_of_line", "statement", "arguments"
+BLOCK, MULTI_LINE, RANDOM_SPAN = "block", "multi_line", "random_span"
+OTHERS = (STATEMENT, ARGUMENTS, BLOCK, RANDOM_SPAN)
 REST_OF_LINE_TOKENS, MULTI_LINE_TOKENS = 32, 64  # of 1,000 answers 2 and 90 are longer
 MIN_FILE_CHARS, MAX_FILE_CHARS = 400, 200_000
 MIN_ANSWER_WORDS = 2  # "):" and "0" are no test of anything
+SPAN_CHARS = range(5, 81)  # of a random span
 MAX_LINE_CHARS = 160
 LINE_COUNTS = range(2, 7)
 MAX_ROUNDS = 50  # over all files without finding a new hole
@@ -105,18 +109,53 @@ def cut_one(file: SourceFile, lines: list[tuple[int, int]], kind: str, rng: rand
     """One hole in one of the code lines of `file`, or None if the line drawn gives no worthwhile hole."""
     if not lines:
         return None
-    index = rng.randrange(len(lines))
-    span: tuple[int, int] | None
-    if kind == REST_OF_LINE:
-        span = rest_of_line_span(lines[index], rng)
-    elif rng.random() < BLOCK_SHARE:
-        span = block_span(file.text, lines, index)
-    else:
-        span = lines_span(file.text, lines[index : index + rng.choice(LINE_COUNTS)])
-    if span is None or not worthwhile(file.text[slice(*span)], kind):
+    span = draw_span(file.text, lines, rng.randrange(len(lines)), kind, rng)
+    if span is None or not worthwhile(answer := file.text[slice(*span)], kind):
         return None
     start, stop = span
-    return Case(file.name, kind, file.text[:start], file.text[start:stop], file.text[stop:], kind == MULTI_LINE)
+    multiline = kind in (MULTI_LINE, BLOCK) or "\n" in answer
+    return Case(file.name, kind, file.text[:start], answer, file.text[stop:], multiline)
+
+
+def draw_span(
+    text: str, lines: list[tuple[int, int]], index: int, kind: str, rng: random.Random
+) -> tuple[int, int] | None:
+    """A hole of one kind at the code line `index`, None if there is none."""
+    start, stop = lines[index]
+    if kind == REST_OF_LINE:
+        return rest_of_line_span(lines[index], rng)
+    if kind == STATEMENT:
+        return lines[index] if is_statement(text[start:stop]) else None
+    if kind == ARGUMENTS:
+        return arguments_span(text, lines[index], rng)
+    if kind == RANDOM_SPAN:
+        begin = rng.randrange(start, stop)
+        return begin, min(len(text), begin + rng.choice(SPAN_CHARS))
+    if kind == BLOCK or rng.random() < BLOCK_SHARE:
+        return block_span(text, lines, index)
+    return lines_span(text, lines[index : index + rng.choice(LINE_COUNTS)])
+
+
+def is_statement(line: str) -> bool:
+    """Whether a line is a whole simple statement."""
+    try:
+        return len(ast.parse(line).body) == 1
+    except (SyntaxError, ValueError):
+        return False
+
+
+def arguments_span(text: str, line: tuple[int, int], rng: random.Random) -> tuple[int, int] | None:
+    """What stands between the brackets of one of the line's calls."""
+    code = text[slice(*line)].encode()
+    nodes, calls = [PARSER.parse(code).root_node], []
+    while nodes:
+        node = nodes.pop()
+        calls += [node] if node.type == "argument_list" and code[node.end_byte - 1 :][:1] == b")" else []
+        nodes.extend(node.children)
+    if not calls:
+        return None
+    call = rng.choice(calls)
+    return line[0] + len(code[: call.start_byte + 1].decode()), line[0] + len(code[: call.end_byte - 1].decode())
 
 
 def rest_of_line_span(line: tuple[int, int], rng: random.Random) -> tuple[int, int]:
@@ -158,7 +197,9 @@ def filled_lines(text: str) -> list[str]:
 def worthwhile(answer: str, kind: str) -> bool:
     """Whether there is anything to guess in `answer`, and not too much."""
     n_words = len(re.findall(r"\w+", answer))
-    if kind == REST_OF_LINE:
+    if kind == ARGUMENTS:
+        return n_words >= 1 and len(answer) <= MAX_LINE_CHARS
+    if kind not in (MULTI_LINE, BLOCK):
         return n_words >= MIN_ANSWER_WORDS and len(answer) <= MAX_LINE_CHARS
     return n_words >= 2 * MIN_ANSWER_WORDS and len(answer) <= MAX_BLOCK_CHARS
 

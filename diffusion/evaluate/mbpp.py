@@ -12,16 +12,21 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from diffusion.evaluate.holes import MULTI_LINE, REST_OF_LINE, Case, SourceFile, code_lines, cut_one
+from diffusion.evaluate.holes import MULTI_LINE, REST_OF_LINE, STATEMENT, Case, SourceFile, code_lines, cut_one
 from diffusion.evaluate.humaneval import read_jsonl
 
 ATTEMPTS = 40
 
 
 def read_problems(path: Path, seed: int) -> list[Case]:
-    """At most one rest-of-line and one multi-line hole per problem."""
+    """At most one hole of each kind per problem: rest of line, whole line, several lines."""
     rows = read_jsonl(path)
-    return [case for kind in (REST_OF_LINE, MULTI_LINE) for row in rows for case in cut_problem(path, row, kind, seed)]
+    return [
+        case
+        for kind in (REST_OF_LINE, STATEMENT, MULTI_LINE)
+        for row in rows
+        for case in cut_problem(path, row, kind, seed)
+    ]
 
 
 def cut_problem(path: Path, row: dict[str, object], kind: str, seed: int) -> Iterator[Case]:

@@ -92,8 +92,7 @@ def compare(case: Case, backend: NativeBackend, model: TwinModel, tokenizer: Tok
 def within_rounding(logits: Tensor, before: Canvas, row: int, policy: Policy) -> bool:
     """Whether the definition's own numbers leave it to rounding what becomes of the row.
 
-    Its best two tokens, its probability and the threshold or the next row in rank, or some row's chance to be the end
-    and what that is compared with, lie so close.
+    Its best two tokens, or some row's probability or chance to be the end and what that is compared with, lie so close.
     """
     n_active = len(logits)
     forbidden, ends = (torch.from_numpy(mask) for mask in expand(before.rules()[:n_active], before.flags))
@@ -104,11 +103,7 @@ def within_rounding(logits: Tensor, before: Canvas, row: int, policy: Policy) ->
         if best - second < NEAR_LOGITS:
             return True
     probability, end = p.masked_fill(ends, 0).amax(dim=-1)[masked], (p * ends).sum(dim=-1)[masked]
-    compared = [end - 0.5, end - policy.threshold]
-    if row < n_active:
-        mine = p[row].masked_fill(ends[row], 0).amax()
-        others = probability[probability != mine]
-        compared += [mine - policy.threshold, others - mine]
+    compared = [end - 0.5, end - policy.threshold, probability - policy.threshold]
     return any(bool((difference.abs() < NEAR_PROBABILITY).any()) for difference in compared)
 
 

@@ -47,6 +47,16 @@ def table(results: Results) -> list[list[str]]:
     return rows
 
 
+def package_table(packages: Results) -> list[list[str]]:
+    """Exact match of each package, by decoder."""
+    decoders = list(next(iter(packages.values()), {}))
+    rows = [["package", "n", *decoders]]
+    for package, cells in packages.items():
+        n = next(iter(cells.values())).get("n")
+        rows.append([package, show("n", n), *(show("exact", cells[name].get("exact")) for name in decoders)])
+    return rows
+
+
 def aligned(rows: list[list[str]]) -> str:
     """The table for a terminal."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -54,11 +64,16 @@ def aligned(rows: list[list[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def markdown(rows: list[list[str]], facts: list[str]) -> str:
-    """The table for docs/quality.md, with what must be known to repeat it."""
-    lines = ["# Quality", "", *(f"- {fact}" for fact in facts), "", NOTE, ""]
-    lines += ["| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
+def markdown(rows: list[list[str]], packages: list[list[str]], facts: list[str]) -> str:
+    """The tables for docs/quality.md, with what must be known to repeat them."""
+    lines = ["# Quality", "", *(f"- {fact}" for fact in facts), "", NOTE, "", *piped(rows)]
+    lines += ["", "Exact match of the rest-of-line holes, by held-out package:", "", *piped(packages)]
     return "\n".join(lines) + "\n"
+
+
+def piped(rows: list[list[str]]) -> list[str]:
+    """The lines of a table in markdown."""
+    return ["| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
 
 
 def sections(path: Path) -> str:

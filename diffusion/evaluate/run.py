@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffusion.evaluate import holes, humaneval, mbpp, metrics, report, sandbox
 from diffusion.evaluate.holes import Case
@@ -26,6 +27,9 @@ from diffusion.evaluate.report import Results
 from diffusion.held_out import HELD_OUT
 from diffusion.recall import starts
 from diffusion.request import FROM_MASKS, Draft, InfillRequest
+
+if TYPE_CHECKING:
+    from diffusion.engine import Engine
 
 Decoder = Callable[[InfillRequest, Callable[[], bool]], Iterator[Draft]]
 
@@ -41,6 +45,10 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--rest-of-line", type=int, default=500, metavar="N", help="holes to the end of a line (500)")
     parser.add_argument("--multi-line", type=int, default=200, metavar="N", help="holes of 2 to 6 lines (200)")
+    parser.add_argument(
+        "--others", type=int, default=200, metavar="N",
+        help="holes of each other kind: statements, arguments, blocks, random spans (200)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="other seeds cut other holes (default 0)")
     parser.add_argument(
         "--humaneval", type=Path, metavar="FILE", help="HumanEval-Infilling problems, .jsonl or .jsonl.gz"
@@ -48,24 +56,29 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--mbpp", type=Path, metavar="FILE", help="MBPP problems, .jsonl: holes in their solutions")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N problems of each of these two files")
     parser.add_argument("--model", type=Path, metavar="PATH", help="model folder (default: the embedded model)")
-    parser.add_argument("--threshold", type=float, metavar="P", help="reveal every token at least this probable")
+    parser.add_argument(
+        "--threshold", type=float, action="append", default=[], metavar="P",
+        help="also from masks, revealing every token at least this probable (may be repeated)",
+    )  # fmt: skip
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
     return parser
 
 
 def held_out_cases(args: argparse.Namespace) -> list[Case]:
     """Holes in held-out packages; ValueError if too few packages are there to say anything."""
-    if not args.rest_of_line and not args.multi_line:
+    if not args.rest_of_line and not args.multi_line and not args.others:
         return []
     files = holes.read_folder(args.holdout, HELD_OUT)
     packages = {file.name.split("/")[0] for file in files}
     if len(packages) < MIN_PACKAGES:
         raise ValueError(
             f"{args.holdout} holds {len(packages)} of the held-out packages ({', '.join(sorted(HELD_OUT))}); `make "
-            "holdout` fetches them, --holdout names another folder, --rest-of-line 0 --multi-line 0 does without"
+            "holdout` fetches them, --holdout names another folder, "
+            "--rest-of-line 0 --multi-line 0 --others 0 does without"
         )
-    wanted = ((holes.REST_OF_LINE, args.rest_of_line), (holes.MULTI_LINE, args.multi_line))
-    return [case for kind, n in wanted for case in holes.cut(files, kind, n, args.seed)]
+    wanted = {holes.REST_OF_LINE: args.rest_of_line, holes.MULTI_LINE: args.multi_line}
+    wanted |= dict.fromkeys(holes.OTHERS, args.others)
+    return [case for kind, n in wanted.items() for case in holes.cut(files, kind, n, args.seed)]
 
 
 def all_cases(args: argparse.Namespace) -> list[Case]:
@@ -133,9 +146,13 @@ def with_tests(cases: list[Case], filled: list[tuple[str, Score]], floors: list[
 
 def evaluate(
     decoders: dict[str, Decoder], prepare: Callable[[InfillRequest], None], cases: list[Case], seed: int
-) -> Results:
-    """Every hole by every decoder, grouped by kind; `prepare` encodes a request's context and is not timed."""
+) -> tuple[Results, Results]:
+    """Every hole by every decoder, grouped by kind, and the rest-of-line ones by package.
+
+    `prepare` encodes a request's context and is not timed.
+    """
     results: Results = {}
+    packages: Results = {}
     for decoder, case in itertools.product(decoders.values(), cases[:1]):
         fill(decoder, case.request(seed))  # the first run of anything in torch is slow, and is not counted
     for kind in dict.fromkeys(case.kind for case in cases):
@@ -150,7 +167,35 @@ def evaluate(
         if group[0].test:
             for numbers in results[kind].values():
                 numbers["sandbox"] = sandbox.best_sandbox()
-    return results
+        if kind == holes.REST_OF_LINE:
+            packages = by_package(group, {name: [score for _, score in filled[name]] for name in decoders})
+    return results, packages
+
+
+def by_package(cases: list[Case], scores: dict[str, list[Score]]) -> Results:
+    """The results of each package that the cases are from."""
+    names = [case.name.split("/")[0].removesuffix(".py") for case in cases]
+    return {
+        package: {
+            decoder: metrics.summary([one for one, name in zip(found, names, strict=True) if name == package])
+            for decoder, found in scores.items()
+        }
+        for package in sorted(set(names))
+    }
+
+
+def from_masks(engine: Engine, threshold: float) -> Decoder:
+    """The model alone, nothing recalled, at one confidence threshold."""
+
+    def decode(request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
+        usual = engine.policy
+        engine.policy = dataclasses.replace(usual, threshold=threshold)
+        try:
+            yield from engine.infill(dataclasses.replace(request, start=FROM_MASKS), cancelled)
+        finally:
+            engine.policy = usual
+
+    return decode
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -165,24 +210,19 @@ def main(argv: list[str] | None = None) -> int:
         print(f"mezzotint eval: {error}", file=sys.stderr)
         return 2
 
-    def from_masks(request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
-        """The model alone: nothing is recalled."""
-        return engine.infill(dataclasses.replace(request, start=FROM_MASKS), cancelled)
-
     decoders: dict[str, Decoder] = {
         "diffusion": engine.infill,
-        "diffusion from masks": from_masks,
+        "diffusion from masks": from_masks(engine, engine.policy.threshold),
+        **{f"from masks, threshold {p:g}": from_masks(engine, p) for p in args.threshold},
         "recall alone": recall_alone,
         "autoregressive": engine.autoregress,
     }
-    if args.threshold is not None:
-        engine.policy = dataclasses.replace(engine.policy, threshold=args.threshold)
-    results = evaluate(decoders, lambda request: engine.prepare(request, never), cases, args.seed)
+    results, packages = evaluate(decoders, lambda request: engine.prepare(request, never), cases, args.seed)
     rows = report.table(results)
-    print(report.aligned(rows), report.NOTE, sep="\n\n")
+    print(report.aligned(rows), report.NOTE, report.aligned(report.package_table(packages)), sep="\n\n")
     if args.markdown:
         facts = report.facts(engine.info, argv if argv is not None else sys.argv[2:])
         kept = report.sections(args.markdown)
-        args.markdown.write_text(report.markdown(rows, facts) + kept, encoding="utf-8")
-    print(json.dumps(results), flush=True)
+        args.markdown.write_text(report.markdown(rows, report.package_table(packages), facts) + kept, encoding="utf-8")
+    print(json.dumps({**results, "packages": packages}), flush=True)
     return 0
