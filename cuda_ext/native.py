@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 MAX_ROWS = 128
 MAX_HOLES = 8
 PRECISIONS = {"bf16": 0, "int8": 1, "fp8": 2}
@@ -56,6 +56,7 @@ class Control(ctypes.Structure):
         ("hole_stop", c_int32 * MAX_HOLES),
         ("multiline", c_int32 * MAX_HOLES),
         ("ids", c_int32 * MAX_ROWS),
+        ("probability", c_float * MAX_ROWS),
         ("fixed", c_int32 * MAX_ROWS),
         ("mask_id", c_int32),
         ("end_id", c_int32),
@@ -66,6 +67,7 @@ class Control(ctypes.Structure):
         ("threshold", c_float),
         ("revise_below", c_float),
         ("temperature", c_float),
+        ("stop_below", c_float),
         ("present", c_uint32),
     ]
 

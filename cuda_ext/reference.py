@@ -78,9 +78,9 @@ def choose(
 ) -> Tensor:
     """New ids (C,): the rows that this step reveals hold their token, all others what they held.
 
-    Text in front of a hole's end is revealed from `threshold` on, and always as many of the best rows (of equals the
-    first) as must be for the rest to fit into `steps_left` steps, this one included. Ends are revealed from the right,
-    from `threshold` on; a hole with no masked row in front of its end is settled whole.
+    Text in front of a hole's end is revealed from `threshold` on, and always as many rows, the first ones, as must be
+    for the rest to fit into `steps_left` steps, this one included. Ends are revealed from the right, from `threshold`
+    on; a hole with no masked row in front of its end is settled whole.
     """
     written = ids.clone()
     still_open = open_rows(stats, ids, masked, holes, end_id)
@@ -91,12 +91,10 @@ def choose(
         if not bool(still_open[start:end].any()):
             tail = torch.ones_like(tail)
         written[end:stop] = torch.where(tail & masked[end:stop], end_id, written[end:stop])
-    n_open = int(still_open.sum())
-    k_min = -(-n_open // steps_left)
+    k_min = -(-int(still_open.sum()) // steps_left)
     reveal = still_open & (stats.probability >= threshold)
-    if int(reveal.sum()) < k_min:
-        order = stats.probability.masked_fill(~still_open, -1.0).sort(descending=True, stable=True).indices
-        reveal[order[:k_min]] = True
+    unsure = (still_open & ~reveal).nonzero()[:, 0]
+    reveal[unsure[: max(0, k_min - int(reveal.sum()))]] = True
     return torch.where(reveal, stats.best, written)
 
 

@@ -102,3 +102,19 @@ def expand(rules: list[Rule], flags: np.ndarray) -> tuple[np.ndarray, np.ndarray
     kinds = {rule: (~rule.allowed(flags), (flags & rule.ends) != 0) for rule in set(rules)}
     forbidden, ends = zip(*(kinds[rule] for rule in rules), strict=True)
     return np.stack(forbidden), np.stack(ends)
+
+
+def unsure(fixed: np.ndarray, probability: np.ndarray, is_text: np.ndarray, below: float) -> bool:
+    """Whether a hole's text, decided up to there, is right with a chance below `below`.
+
+    `fixed` bool, `probability` float32, `is_text` bool, each (rows of the hole,). `probability` is each row's chance to
+    be right if all before it are; `is_text`: the row is neither masked nor an end.
+    """
+    chance = np.float32(1)
+    for row in np.flatnonzero(~fixed):
+        if not is_text[row]:
+            return False
+        chance *= probability[row]
+        if chance < np.float32(below):
+            return True
+    return False

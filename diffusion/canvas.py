@@ -15,9 +15,9 @@ from functools import cached_property
 
 import numpy as np
 
-from cuda_ext.rules import LEFT, RIGHT, Rule, row_rules
+from cuda_ext.rules import LEFT, RIGHT, Rule, row_rules, unsure
 from diffusion.healing import Edge
-from diffusion.request import Draft, Hole, Start
+from diffusion.request import UNSURE, Draft, Hole, Start
 from diffusion.tokenizer import END, MASK, Tokenizer
 
 
@@ -131,6 +131,12 @@ class Canvas:
         revealed: np.ndarray = ~self.masked & ~self.fixed & (self.ids != END)
         return revealed
 
+    def is_unsure(self, below: float) -> bool:
+        """Whether the first hole's text, decided up to there, is right with a chance below `below`."""
+        hole = slice(*self.holes[0])
+        is_text = (self.ids != END) & ~self.masked
+        return unsure(self.fixed[hole], self.probability[hole], is_text[hole], below)
+
     @property
     def n_active(self) -> int:
         """Rows that still matter: those behind the first end of a trailing run of ends leave the canvas."""
@@ -180,6 +186,11 @@ class Canvas:
             hidden[ended:stop] = True
         sure = self.probability.tolist()
         return [(ids[row], masked[row], sure[row]) for row in range(len(ids)) if not hidden[row]]
+
+
+def ended(late: bool, undecided: bool) -> str:
+    """Why a run is done."""
+    return "deadline" if late else UNSURE if undecided else "complete"
 
 
 def decode_spans(tokenizer: Tokenizer, ids: list[int]) -> tuple[str, list[tuple[int, int]]]:

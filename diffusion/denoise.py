@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cuda_ext.reference import RowStats, choose, first_ends, gumbel, revise, row_stats
 from cuda_ext.rules import Policy, expand
-from diffusion.canvas import Canvas
+from diffusion.canvas import Canvas, ended
 from diffusion.model import ContextCache, Transformer
 from diffusion.request import Draft
 from diffusion.tokenizer import END
@@ -33,10 +33,12 @@ def denoise(
     deadline_ms: float | None = None,
     temperature: float = 0.0,
     seed: int = 0,
+    stop_below: float = 0.0,
 ) -> Iterator[Draft]:
     """Drafts of `canvas` after each denoising step, the last one `done`; stops without one when cancelled.
 
-    At the deadline, or at `policy.max_steps`, one last step decides everything that is left.
+    At the deadline, or at `policy.max_steps`, one last step decides everything that is left. It ends undecided where
+    what it decided first is right with a chance below `stop_below`.
     """
     started = time.perf_counter()
     doubted_before = np.zeros_like(canvas.fixed)
@@ -64,8 +66,9 @@ def denoise(
             if taken_back is not None:
                 doubted[taken_back] = True
             canvas.remask(doubted)
-        done = last or not bool(canvas.masked.any())
-        reason = ("deadline" if late else "complete") if done else ""
+        undecided = bool(canvas.masked.any())
+        done = last or not undecided or canvas.is_unsure(stop_below)
+        reason = ended(late, undecided) if done else ""
         yield canvas.draft(guess(canvas, stats), step, step, reason)
         if done:
             return

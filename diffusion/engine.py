@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -90,7 +90,7 @@ class Engine:
         }
         return cls(chosen, tokenizer, Policy(), info)
 
-    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Generator[Draft]:
+    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
         """Drafts, coarse to fine; one forward pass between two; ends without a done draft when cancelled."""
         if request.start is None and self.recall_above < 1:
             request = dataclasses.replace(request, start=next(iter(starts(request, self.recall_above)), None))

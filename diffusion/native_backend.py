@@ -17,7 +17,7 @@ from safetensors import SafetensorError, deserialize
 
 from cuda_ext import native
 from cuda_ext.rules import Policy
-from diffusion.canvas import Canvas
+from diffusion.canvas import Canvas, ended
 from diffusion.config import ModelConfig, load_config
 from diffusion.request import Draft, InfillRequest
 from diffusion.tokenizer import END, MASK
@@ -108,13 +108,10 @@ class NativeBackend:
             return
         control = control_of(canvas, policy, request)
         run = native.NativeRun(self.model, cache.cache, len(cache.ids), control, canvas.flags)
-        given, sure, kept = canvas.ids, canvas.probability, canvas.ids != MASK
         with run:
             for slot in slots(run, cancelled):
                 take_over(canvas, slot)
-                kept &= canvas.ids == given  # a row masked since then has the probability of this run
-                canvas.probability = np.where(kept, sure, canvas.probability)
-                reason = ("deadline" if slot.late else "complete") if slot.done else ""
+                reason = ended(bool(slot.late), bool(canvas.masked.any())) if slot.done else ""
                 yield canvas.draft(rows_of(slot.guess, canvas), slot.step, slot.step, reason)
 
     def autoregress(self, cache: NativeContext, canvas: Canvas, cancelled: Callable[[], bool]) -> Iterator[Draft]:
@@ -171,8 +168,9 @@ def control_of(canvas: Canvas, policy: Policy, request: InfillRequest | None) ->
     control.n_rows, control.n_holes = len(canvas.ids), len(canvas.holes)
     for i, ((start, stop), multiline) in enumerate(zip(canvas.holes, canvas.multiline, strict=True)):
         control.hole_start[i], control.hole_stop[i], control.multiline[i] = start, stop, multiline
-    for row, (token, fixed) in enumerate(zip(canvas.ids.tolist(), canvas.fixed.tolist(), strict=True)):
-        control.ids[row], control.fixed[row] = token, fixed
+    given = zip(canvas.ids.tolist(), canvas.fixed.tolist(), canvas.probability.tolist(), strict=True)
+    for row, (token, fixed, probability) in enumerate(given):
+        control.ids[row], control.fixed[row], control.probability[row] = token, fixed, probability
     control.mask_id, control.end_id = MASK, END
     control.has_left, control.has_right = canvas.left.allowed is not None, canvas.right.allowed is not None
     control.max_steps, control.max_revisions = policy.max_steps, policy.max_revisions
@@ -181,6 +179,7 @@ def control_of(canvas: Canvas, policy: Policy, request: InfillRequest | None) ->
     control.deadline_us = -1
     if request is not None:
         control.seed, control.temperature = request.seed & (2**64 - 1), request.temperature
+        control.stop_below = request.stop_below
         if request.deadline_ms is not None:
             control.deadline_us = int(request.deadline_ms * 1000)
     return control

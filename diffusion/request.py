@@ -43,6 +43,7 @@ class Start:
         return "".join(text for text, _ in self.pieces)
 
 
+UNSURE = "unsure"
 FROM_MASKS = Start((), closed=False)
 
 
@@ -54,6 +55,7 @@ class InfillRequest:
     `other_files` are chunks of related files, least relevant first; they are encoded before everything else.
     `recall_from` are whole texts of related files that the hole may be recalled from; the model does not see them.
     `start` is what the first hole starts from; None means masks, or what `recall` finds.
+    `stop_below`: denoising ends where what is decided is right with a smaller chance; 0 decides everything.
     `deadline_ms` counts from the first `next()` of the generator; None means no deadline.
     """
 
@@ -66,6 +68,7 @@ class InfillRequest:
     seed: int = 0
     temperature: float = 0.0
     start: Start | None = None
+    stop_below: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise ValueError for a middle without a hole or a hole without room."""
@@ -85,8 +88,10 @@ class Draft:
     `tokens` are (start, stop, probability) of every token of `text`: the chance that it is right if all before it are,
     0 where it is a guess.
     `confidence` is the geometric mean probability of the decided tokens (0 when none is decided).
-    `reason` is "" while denoising; a draft with `done` has "complete", "deadline" or "length"
-    (no end of the hole was found on the canvas). A cancelled run simply yields no further draft.
+    `reason` is "" while denoising; a draft with `done` has "complete", "deadline", "length" (no end of the hole was
+    found on the canvas) or UNSURE (ended by `stop_below`, or cut where it was not sure enough). A cancelled run simply
+    yields no further draft.
+    `whole`: the draft that this one is the sure beginning of, None if it is all of it.
     """
 
     step: int
@@ -97,3 +102,4 @@ class Draft:
     done: bool = False
     reason: str = ""
     tokens: tuple[tuple[int, int, float], ...] = ()
+    whole: Draft | None = None

@@ -75,7 +75,8 @@ class TorchBackend:
     ) -> Iterator[Draft]:
         """The denoising loop."""
         return denoise(
-            self.model, cache, canvas, policy, cancelled, request.deadline_ms, request.temperature, request.seed
+            *(self.model, cache, canvas, policy, cancelled),
+            *(request.deadline_ms, request.temperature, request.seed, request.stop_below),
         )
 
     def autoregress(self, cache: ContextCache, canvas: Canvas, cancelled: Callable[[], bool]) -> Iterator[Draft]:

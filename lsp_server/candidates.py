@@ -11,19 +11,18 @@ Candidates run one after another: on a CPU a denoising step is bound by arithmet
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
-from diffusion.confidence import begun, cut, settled
+from diffusion.confidence import begun, cut
 from diffusion.recall import starts
-from diffusion.request import FROM_MASKS, Draft, Hole, InfillRequest, Start
+from diffusion.request import FROM_MASKS, UNSURE, Draft, Hole, InfillRequest, Start
 
 MAX_ROUNDS = 2  # of repair
 TEMPERATURE = 0.7  # of further candidates
-ALTERNATIVE, UNSURE = "alternative", "unsure"  # reasons: not the best candidate; cut where it was not sure enough
+ALTERNATIVE = "alternative"  # the reason of a draft that is not the best candidate
 
 
 class Verdict(NamedTuple):
@@ -45,7 +44,7 @@ Judge = Callable[[Draft], Verdict]
 class Infills(Protocol):
     """What is needed of an engine."""
 
-    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Generator[Draft]: ...  # noqa: D102
+    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]: ...  # noqa: D102
 
 
 class Candidate(NamedTuple):
@@ -82,25 +81,24 @@ class Proposal:
         if self.until_s is not None:
             left_ms = max(0.0, (self.until_s - time.perf_counter()) * 1000)
             request = dataclasses.replace(request, deadline_ms=left_ms)
-        with contextlib.closing(self.engine.infill(request, self.cancelled)) as drafts:
-            for draft in drafts:
-                self.steps, self.passes = steps + draft.step, passes + draft.forward_passes
-                draft = dataclasses.replace(draft, step=self.steps, forward_passes=self.passes)
-                shown = self.sure(draft, whole=sum(isinstance(part, Hole) for part in request.middle) > 1)
-                if draft.done or (self.least and settled(draft, self.least)):
-                    self.last = shown
-                    return
-                if not self.least or begun(shown):
-                    yield shown
+        request = dataclasses.replace(request, stop_below=self.least)
+        for draft in self.engine.infill(request, self.cancelled):
+            self.steps, self.passes = steps + draft.step, passes + draft.forward_passes
+            draft = dataclasses.replace(draft, step=self.steps, forward_passes=self.passes)
+            shown = self.sure(draft, whole=sum(isinstance(part, Hole) for part in request.middle) > 1)
+            if draft.done:
+                self.last = shown
+            elif not self.least or begun(shown):
+                yield shown
 
     def sure(self, draft: Draft, whole: bool) -> Draft:
         """What is sure enough of a draft, done if it is less; with `whole` all of it or nothing."""
-        shown = cut(draft, self.least)
+        shown = cut(draft, self.least, undecided=0 if draft.done else 1)
         if shown.text == draft.text:
             return draft
-        ended = draft.done or settled(draft, self.least)
-        shown = cut(draft, 2) if whole else shown
-        return dataclasses.replace(shown, done=True, reason=UNSURE) if ended else shown
+        if whole:
+            shown = cut(draft, 2)
+        return dataclasses.replace(shown, reason=UNSURE, whole=None if whole else draft) if draft.done else shown
 
     @property
     def in_time(self) -> bool:

@@ -16,15 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from diffusion.confidence import cut
-from diffusion.recall import starts
-from diffusion.request import Draft, Hole, InfillRequest
+from diffusion.confidence import cut, settled
+from diffusion.request import UNSURE, Draft, Hole, InfillRequest
 from lsp_server import cleanup, context, feedback, holes
-from lsp_server.candidates import ALTERNATIVE, UNSURE, Verdict, propose
+from lsp_server.candidates import ALTERNATIVE, Verdict, propose
 from lsp_server.documents import Documents, Edit, Snapshot
 from lsp_server.drafts import DRAFT, STATUS, Suggestion, draft_params
 from lsp_server.holes import Plan
-from lsp_server.live import Known, Memory, is_better, recalled
+from lsp_server.live import Memory
 from lsp_server.options import Options, from_client
 from lsp_server.related import Related
 from lsp_server.worker import EngineFailedError, Infiller, Worker
@@ -172,28 +171,32 @@ class Session:
         plan = holes.plan_at(snapshot, offset, multiline=multiline, max_tokens=self.options.max_tokens)
         if plan is None:
             return []
-        known = self._memory.rest(snapshot, plan) if self.options.live_canvas else None
-        request = self._request(snapshot, plan)
+        known = self._known(snapshot, plan) if self.options.live_canvas else None
         if known is not None and not invoked:
-            text = self._better(snapshot, plan, request, known) or known.text
-            return self._from_memory(snapshot, plan, text, token)
+            return self._from_memory(snapshot, plan, known, token)
+        request = self._request(snapshot, plan)
         self._count_denoising(1)
         try:
             texts = await self._denoise(snapshot, plan, request, token, invoked)
         finally:
             self._count_denoising(-1)
-        if texts is not None and known is not None and invoked:  # what is on screen stays the first
-            texts = [known.text, *(text for text in texts if text != known.text)][: self.options.candidates]
+        if texts is not None and known and invoked:  # what is on screen stays the first
+            texts = [known, *(text for text in texts if text != known)][: self.options.candidates]
         return None if texts is None else [Suggestion(snapshot, plan, text) for text in texts]
 
-    def _better(self, snapshot: Snapshot, plan: Plan, request: InfillRequest, known: Known) -> str:
-        """What is recalled now and much likelier right than what is on screen, "" if nothing is: no forward pass."""
-        start = next(iter(starts(request)), None)
-        if start is None:
-            return ""
-        draft = cut(recalled(start), self.options.min_confidence_percent / 100)
-        if not is_better(draft, known):
-            return ""
+    def _known(self, snapshot: Snapshot, plan: Plan) -> str | None:
+        """What of earlier suggestions is to be shown here, "" for nothing; None if the model has to be asked.
+
+        Besides what was shown, it is what was not sure enough then and is now that the user typed its beginning.
+        """
+        if shown := self._memory.rest(snapshot, plan):
+            return shown
+        thought, least = self._memory.thought(snapshot, plan), self.options.min_confidence_percent / 100
+        if thought is None:
+            return None
+        draft = dataclasses.replace(cut(thought, least, undecided=0), done=True, reason=UNSURE)
+        if not draft.text and not settled(thought, least):
+            return None
         text = self._judge(snapshot, plan, context.frame(snapshot, plan), draft).shown
         if text.strip():
             self._memory.remember(snapshot, plan, draft, text)
@@ -203,7 +206,7 @@ class Session:
         """Answer with what is left of an earlier suggestion: no forward pass."""
         self.counts["fromMemory"] += 1
         self._send_draft(token, snapshot, plan, Draft(0, text, (), 1.0, 0, done=True), cleanup.Cleaned(len(text)))
-        return [Suggestion(snapshot, plan, text)]
+        return [Suggestion(snapshot, plan, text)] if text.strip() else []
 
     def _request(self, snapshot: Snapshot, plan: Plan) -> InfillRequest:
         """What the engine is asked: from masks, or from what is still good of the last draft."""

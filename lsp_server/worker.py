@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -31,7 +31,7 @@ class Infiller(Protocol):
     @property
     def info(self) -> dict[str, object]: ...  # noqa: D102
 
-    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Generator[Draft]: ...  # noqa: D102
+    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]: ...  # noqa: D102
 
     def prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> None: ...  # noqa: D102
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from diffusion.confidence import begun, chance, cut, settled, word_ends
+from diffusion.confidence import after, begun, believed, chance, cut, settled, word_ends
 from diffusion.request import Draft
 
 
@@ -40,7 +40,8 @@ def test_a_part_does_not_end_with_what_wants_to_go_on(end: str) -> None:
 
 def test_a_beginning_that_says_too_little_is_not_shown() -> None:
     assert cut(says(("(a", 0.9), (", b", 0.1)), 0.5).text == ""
-    assert cut(says(("a)", 0.9)), 0.5).text == "a)"  # all that is to be said
+    assert cut(says(("a)", 0.9)), 0.5).text == ""
+    assert cut(says(("a)", 0.9)), 0).text == "a)"
 
 
 def test_the_tokens_and_masks_of_what_is_left_fit_its_text() -> None:
@@ -81,3 +82,24 @@ def test_the_chance_of_a_rest_is_that_of_its_own_tokens() -> None:
     tokens = says(("a", 0.5), ("b", 0.0), ("c", 0.8)).tokens
     assert chance(tokens) == pytest.approx(0.4)
     assert chance(tokens, 1) == pytest.approx(0.8)
+
+
+def test_a_word_is_likelier_when_its_first_letters_were_typed_and_what_follows_stays() -> None:
+    draft = says((" val", 0.5), ("ue", 0.8), (" = ", 0.7), ("1", 0.2))
+    left = after(draft, 3)
+    assert left.text == "lue = 1"
+    assert left.tokens == ((0, 3, believed(0.4, 2)), (3, 6, 0.7), (6, 7, 0.2))
+    assert believed(0.4, 2) > believed(0.4, 1) > 0.7 > 0.4
+
+
+def test_spaces_and_whole_words_typed_say_nothing_of_what_follows() -> None:
+    draft = says(("\n    return", 0.3), (" x", 0.8))
+    assert after(draft, 5).tokens == ((0, 6, pytest.approx(0.3)), (6, 8, 0.8))
+    assert after(draft, 11).tokens == ((0, 2, 0.8),)
+    assert after(draft, 13).tokens == ()
+
+
+def test_a_word_that_is_not_decided_is_not_believed() -> None:
+    left = after(says(("val", 0.5), ("ue", 0.0), ("(", 0.9), done=False), 1)
+    assert left.tokens == ((0, 2, 0.5), (2, 4, 0.0), (4, 5, 0.9))
+    assert left.masked == ((2, 4),)

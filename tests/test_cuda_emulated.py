@@ -193,6 +193,7 @@ def random_control(rng: np.random.Generator, n_rows: int, flags: np.ndarray, mas
     c.hole_stop[0], c.multiline[0] = split or n_rows, int(rng.random() < 0.5)
     for row in range(n_rows):
         c.ids[row] = 0 if rng.random() < masked else int(rng.integers(4, len(flags)))
+        c.probability[row] = rng.choice([0.3, 0.8, 1.0])
         if c.ids[row] and rng.random() < 0.2:
             c.fixed[row] = 1
     if rng.random() < 0.3:
@@ -200,7 +201,7 @@ def random_control(rng: np.random.Generator, n_rows: int, flags: np.ndarray, mas
             c.ids[row], c.fixed[row] = 1, 0
     c.has_left, c.has_right = int(rng.random() < 0.4), int(rng.random() < 0.4)
     c.max_steps, c.max_revisions = int(rng.integers(1, 9)), int(rng.integers(0, 4))
-    c.threshold, c.revise_below = 0.6, 0.1
+    c.threshold, c.revise_below, c.stop_below = 0.6, 0.1, rng.choice([0.0, 0.3])
     c.present = sum(1 << int(f) for f in np.unique(flags))
     return c
 
@@ -208,7 +209,7 @@ def random_control(rng: np.random.Generator, n_rows: int, flags: np.ndarray, mas
 def canvas_of(c: Control) -> CanvasState:
     s = CanvasState(step=0, revisions_left=c.max_revisions)
     for row in range(c.n_rows):
-        s.ids[row], s.probability[row] = c.ids[row], 1.0
+        s.ids[row], s.probability[row] = c.ids[row], c.probability[row]
     return s
 
 
@@ -345,7 +346,7 @@ def test_every_way_of_looping_gives_the_same_drafts(
     flags = random_flags(rng, 300)
     c = random_control(rng, n_rows, flags, masked=1.0)
     c.max_steps, c.threshold, c.max_revisions, c.multiline = 5, 0.95, 2, (ctypes.c_int32 * 8)(1, 1)
-    c.ids[n_rows - 1] = c.mask_id
+    c.ids[n_rows - 1], c.stop_below = c.mask_id, 0
     context = rng.integers(4, 300, 20).tolist()
     cache = NativeCache(model, 64)
     model.encode(cache, context, 0)

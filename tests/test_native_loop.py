@@ -43,6 +43,7 @@ class Setting:
         control.threshold, control.revise_below = policy.threshold, policy.revise_below
         control.present = int(np.bitwise_or.reduce(np.left_shift(np.uint32(1), self.flags.astype(np.uint32))))
         control.deadline_us = -1
+        control.temperature = 5 * (policy is SLOW)  # words at random: no early end, whatever the model would say
         return control
 
     def run(self, control: native.Control, autoregressive: bool = False) -> native.NativeRun:
@@ -206,3 +207,13 @@ def test_what_is_closed_is_not_used(setting: Setting) -> None:
     run.cancel()
     with pytest.raises(ValueError, match="NativeRun is closed"):
         run.next(0)
+
+
+def test_a_run_ends_where_what_it_decided_is_not_sure_enough(setting: Setting) -> None:
+    control = setting.control(32, SLOW)
+    control.stop_below = 0.5
+    with setting.run(control) as run:
+        drafts = list(run)
+        assert run.steps == len(drafts)  # no forward pass behind the last draft
+    assert drafts[-1].done
+    assert MASK in drafts[-1].ids[:32]

@@ -49,7 +49,8 @@ def agree(
     for i, row in enumerate(rows):
         assert row.best == int(expected.best[i])
         for name in ("probability", "end", "own"):
-            assert getattr(row, name) == pytest.approx(float(getattr(expected, name)[i]), rel=2e-6, abs=1e-30)
+            # a float32 exponent of -60 is itself only known to 4e-6
+            assert getattr(row, name) == pytest.approx(float(getattr(expected, name)[i]), rel=1e-5, abs=1e-30)
         assert row.entropy == pytest.approx(float(expected.entropy[i]), rel=1e-5, abs=2e-6)
 
 
@@ -130,11 +131,12 @@ def canvases(draw: st.DrawFn) -> tuple[native.Control, native.CanvasState, np.nd
     control.has_left, control.has_right = draw(st.booleans()), draw(st.booleans())
     control.max_steps, control.max_revisions = draw(st.integers(1, 6)), draw(st.integers(0, 3))
     control.threshold, control.revise_below = draw(st.sampled_from([0.2, 0.6, 0.95])), 0.3
+    control.stop_below = draw(st.sampled_from([0.0, 0.2, 0.5]))
     control.present = int(np.bitwise_or.reduce(np.left_shift(np.uint32(1), flags.astype(np.uint32))))
     state.step = draw(st.integers(0, control.max_steps - 1))
     state.revisions_left = control.max_revisions
     for i in range(row):
-        state.ids[i], state.probability[i] = control.ids[i], 1
+        state.ids[i], state.probability[i] = control.ids[i], draw(st.sampled_from([0.3, 0.7, 1.0]))
         state.doubted[i] = draw(st.sampled_from([0, 0, 1]))
     return control, state, flags
 
@@ -237,7 +239,9 @@ def test_a_step_is_that_of_the_plain_loop(
         ctypes.addressof(control), ctypes.addressof(state), address(flags), ctypes.addressof(rows), int(late),
         ctypes.addressof(out),
     )  # fmt: skip
-    assert (out.step, out.late, bool(out.done)) == (step, late, last or not masked.any())
+    hole = slice(*holes[0])
+    unsure = rules.unsure(fixed[hole], probability[hole], (~masked & (ids != END))[hole], control.stop_below)
+    assert (out.step, out.late, bool(out.done)) == (step, late, last or not masked.any() or unsure)
     assert done == out.done
     assert out.ids[:n] == ids.tolist() == state.ids[:n]
     assert out.guess[:n] == guess(ids, masked, stats, holes).tolist()

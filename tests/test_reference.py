@@ -50,12 +50,12 @@ def test_rows_over_the_threshold_are_revealed_together() -> None:
     assert step([MASK] * 3, stats([0.95, 0.5, 0.97], [0.0] * 3)) == [100, MASK, 102]
 
 
-def test_the_best_row_is_revealed_when_none_reaches_the_threshold() -> None:
-    assert step([MASK] * 3, stats([0.2, 0.5, 0.3], [0.0] * 3)) == [MASK, 101, MASK]
+def test_the_first_row_is_revealed_when_none_reaches_the_threshold() -> None:
+    assert step([MASK] * 3, stats([0.2, 0.5, 0.3], [0.0] * 3)) == [100, MASK, MASK]
 
 
 def test_more_rows_are_revealed_when_the_steps_run_short() -> None:
-    assert step([MASK] * 4, stats([0.2, 0.5, 0.3, 0.1], [0.0] * 4), steps_left=2) == [MASK, 101, 102, MASK]
+    assert step([MASK] * 4, stats([0.2, 0.5, 0.3, 0.1], [0.0] * 4), steps_left=2) == [100, 101, MASK, MASK]
     assert MASK not in step([MASK] * 4, stats([0.2, 0.5, 0.3, 0.1], [0.0] * 4), steps_left=1)
 
 

@@ -70,6 +70,7 @@ void check_control(const mz_control& c, int vocab_size) {
   check(c.max_revisions >= 0, "max_revisions must not be negative");
   check(std::isfinite(c.threshold) && std::isfinite(c.revise_below), "thresholds must be finite");
   check(std::isfinite(c.temperature) && c.temperature >= 0, "the temperature must not be negative");
+  check(std::isfinite(c.stop_below), "stop_below must be finite");
 }
 
 mz_run* start_run(mz_model* model, mz_cache* cache, int32_t n_context, int32_t last_id, const mz_control* control,

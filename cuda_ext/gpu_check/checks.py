@@ -90,7 +90,7 @@ def host_loop(model: NativeModel, cache: NativeCache, n_context: int, c: Control
     """The forward pass of the library, row statistics and decisions one by one through the tests' hooks."""
     raw, canvas, n = model.raw, CanvasState(revisions_left=c.max_revisions), c.n_rows
     drafts: list[DraftSlot] = []
-    canvas.ids[:], canvas.probability[:n] = c.ids[:], [1.0] * n
+    canvas.ids[:], canvas.probability[:n] = c.ids[:], c.probability[:n]
     while not drafts or not drafts[-1].done:
         logits = model.forward(cache, canvas.ids[:n], n_context, causal=False)
         allowed, rows, draft = (Rule * n)(), (Row * n)(), DraftSlot()

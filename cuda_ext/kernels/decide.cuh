@@ -58,12 +58,12 @@ MZ_DEVICE int mz_choose_row(const mz_control* c, const mz_canvas* s, const mz_ro
   }
   if (behind && !(masked ? rows[row].end >= c->threshold : s->ids[row] == c->end_id))
     atomicMax(&d->last_unsettled[hole], row);
-  d->key[row] = is_open ? -rows[row].probability : 2;
+  d->key[row] = is_open ? (is_sure ? -1 : row) : MZ_MAX_ROWS;
   __syncthreads();
   int written = row < c->n_rows ? s->ids[row] : 0;
   if (masked && behind && (!d->is_open[hole] || row > d->last_unsettled[hole])) written = c->end_id;
   const int at_least = (d->n_open + steps_left - 1) / steps_left;
-  if (is_open && (d->n_sure >= at_least ? is_sure : mz_rank(d->key, c->n_rows, row) < at_least))
+  if (is_open && (is_sure || mz_rank(d->key, c->n_rows, row) < at_least))
     written = rows[row].best;
   __syncthreads();
   return written;
@@ -114,6 +114,6 @@ MZ_DEVICE void mz_decide(const mz_control* c, mz_canvas* s, const uint8_t* flags
     out->ids[row] = s->ids[row], out->probability[row] = s->probability[row];
   }
   __syncthreads();
-  if (row == 0) out->step = s->step, out->late = late, out->done = last || d->n_masked == 0;
+  if (row == 0) out->step = s->step, out->late = late, out->done = last || d->n_masked == 0 || mz_unsure(c, s);
   __syncthreads();
 }

@@ -21,7 +21,8 @@ Run = Callable[[Callable[[Editor], Coroutine[Any, Any, None]]], None]
 def run() -> Iterator[Run]:
     """Run a test's coroutine with the shared editor, whose server sends drafts and shows all that the model says."""
     loop = asyncio.new_event_loop()
-    context = editor({"encodeAhead": False, "threads": 1, "minConfidencePercent": 0})
+    options = {"encodeAhead": False, "threads": 1, "minConfidencePercent": 0, "draftDelayMs": 20}  # time to cancel in
+    context = editor(options)
     client = loop.run_until_complete(context.__aenter__())
 
     def run_with_editor(test: Callable[[Editor], Coroutine[Any, Any, None]]) -> None:

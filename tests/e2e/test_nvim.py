@@ -366,6 +366,7 @@ vim.g.loaded_python3_provider = 0
 vim.lsp.config("mezzotint", {{
   cmd = {{ {python!r}, "-m", "lsp_server", "--log-level", "error" }},
   filetypes = {{ "python" }},
+  init_options = {{ minConfidencePercent = 0 }},
 }})
 vim.lsp.enable("mezzotint")
 vim.lsp.inline_completion.enable(true)

@@ -14,7 +14,7 @@
 #define MZ_HD static inline
 #endif
 
-#define MZ_ABI_VERSION 1
+#define MZ_ABI_VERSION 2
 #define MZ_MAX_ROWS 128  // rows of a canvas
 #define MZ_MAX_HOLES 8
 
@@ -27,7 +27,7 @@ enum mz_token_flag {
   MZ_RIGHT = 16,   // may stand last: ends in the partial token right of the cursor
 };
 
-// ---- Structures shared with Python (ctypes) and with the device. Fields are ordered so that nothing is padded.
+// ---- Structures shared with Python (ctypes) and with the device. Fields are ordered so that only an end is padded.
 
 // One denoising run, written by the host, read only for the loop.
 typedef struct {
@@ -37,11 +37,13 @@ typedef struct {
   int32_t hole_start[MZ_MAX_HOLES], hole_stop[MZ_MAX_HOLES];  // half-open row ranges, ascending
   int32_t multiline[MZ_MAX_HOLES];                            // whether the hole may hold line breaks
   int32_t ids[MZ_MAX_ROWS];                                   // the canvas as it starts
+  float probability[MZ_MAX_ROWS];                             // of the rows that hold text then
   int32_t fixed[MZ_MAX_ROWS];                                 // rows that must stay
   int32_t mask_id, end_id;
   int32_t has_left, has_right;  // token healing at the first row, at the last hole's end
   int32_t max_steps, max_revisions;
   float threshold, revise_below, temperature;
+  float stop_below;  // the run may end when its text is right with a smaller chance; 0: only when all is decided
   uint32_t present;  // bit f: some token of the vocabulary has exactly the flags f
 } mz_control;
 
@@ -248,18 +250,9 @@ MZ_HD void mz_choose(const mz_control* c, const mz_canvas* s, const mz_row* rows
     }
   }
   const int k_min = (n_open + steps_left - 1) / steps_left;
-  if (n_sure >= k_min) {
-    for (int row = 0; row < c->n_rows; ++row)
-      if (open[row] && rows[row].probability >= c->threshold) written[row] = rows[row].best;
-    return;
-  }
-  for (int k = 0; k < k_min; ++k) {  // the surest rows; of equals the first
-    int best = -1;
-    for (int row = 0; row < c->n_rows; ++row)
-      if (open[row] && (best < 0 || rows[row].probability > rows[best].probability)) best = row;
-    written[best] = rows[best].best;
-    open[best] = 0;
-  }
+  int n_more = k_min - n_sure;  // rows that must be revealed though they are not sure: the first ones
+  for (int row = 0; row < c->n_rows; ++row)
+    if (open[row] && (rows[row].probability >= c->threshold || n_more-- > 0)) written[row] = rows[row].best;
 }
 
 // Rows to mask again: revealed ones least believed in, at most `revisions_left`, none for the second time.
@@ -298,7 +291,21 @@ MZ_HD int mz_end_to_take_back(const mz_control* c, const mz_canvas* s, const uin
 MZ_HD void mz_canvas_start(const mz_control* c, mz_canvas* s) {
   s->step = 0;
   s->revisions_left = c->max_revisions;
-  for (int row = 0; row < c->n_rows; ++row) s->ids[row] = c->ids[row], s->doubted[row] = 0, s->probability[row] = 1;
+  for (int row = 0; row < c->n_rows; ++row) {
+    s->ids[row] = c->ids[row], s->probability[row] = c->probability[row], s->doubted[row] = 0;
+  }
+}
+
+// Whether the first hole's text, decided up to there, is right with a chance below `stop_below`.
+MZ_HD int mz_unsure(const mz_control* c, const mz_canvas* s) {
+  float chance = 1;
+  for (int row = c->hole_start[0]; row < c->hole_stop[0]; ++row) {
+    if (c->fixed[row]) continue;
+    if (mz_masked(c, s, row) || s->ids[row] == c->end_id) return 0;
+    chance *= s->probability[row];
+    if (chance < c->stop_below) return 1;
+  }
+  return 0;
 }
 
 // The whole step behind the forward pass: choose, revise, write, draft. Returns whether the run is done.
@@ -328,7 +335,7 @@ MZ_HD int mz_commit(const mz_control* c, mz_canvas* s, const uint8_t* flags, con
   int n_masked = 0;
   for (int row = 0; row < c->n_rows; ++row) n_masked += mz_masked(c, s, row);
   out->step = s->step;
-  out->done = last || n_masked == 0;
+  out->done = last || n_masked == 0 || mz_unsure(c, s);
   out->late = late;
   mz_guess(c, s, rows, out->guess);
   for (int row = 0; row < c->n_rows; ++row) out->ids[row] = s->ids[row], out->probability[row] = s->probability[row];
