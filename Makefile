@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := docs/demo.py:11:14
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format native sanitize cuda gpu-check parity eval holdout bench corpus test-editors train picture clean
+.PHONY: help demo test lint format native sanitize cuda gpu-check parity eval holdout bench corpus test-editors train train-gpu picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -85,6 +85,19 @@ corpus: $(VENV)/.dev holdout ## collect and tokenize the training corpus (EXCLUD
 train: export GLIBC_TUNABLES := glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456
 train: $(VENV)/.dev ## train, or go on training, for MINUTES (90)
 	$(BIN)/mezzotint train run --minutes $(or $(MINUTES),90)
+
+# On a machine with a CUDA GPU, whose Python has torch, tokenizers and safetensors: nothing is installed. Calling it again goes on
+# where it stopped; with CALL=9 a call ends after nine minutes and leaves what it has, in pieces that `cat` puts together (docs/training.md).
+GPU_RUN := build/train_gpu
+train-gpu: ## on a machine with a GPU: corpus, the full shape for MINUTES (25), the model in OUT (build/train_gpu/out)
+	test -f $(GPU_RUN)/corpus/sources.json || $(PYTHON) -m diffusion.train.cli corpus --vocab-size 16384 --out $(GPU_RUN)/corpus \
+	  $(ROOTS) $(if $(EXCLUDE),--exclude $(EXCLUDE))
+	$(PYTHON) -m diffusion.train.cli run --corpus $(GPU_RUN)/corpus --out $(GPU_RUN)/run --device $(or $(DEVICE),cuda) \
+	  --minutes $(or $(MINUTES),25) --call-minutes $(or $(CALL),inf) --lr 1.5e-3 $(or $(SCALE),--rows 1280 --sequences 64 --accumulate 2 \
+	  --workers 12 --set d_model=512 n_layers=10 n_heads=8 n_kv_heads=2 d_ff=1408 max_context=1024)
+	$(PYTHON) -m diffusion.train.cli export --int8 --run $(GPU_RUN)/run --corpus $(GPU_RUN)/corpus --to $(GPU_RUN)/model
+	mkdir -p $(or $(OUT),$(GPU_RUN)/out) && cp $(GPU_RUN)/model/*.json $(GPU_RUN)/run/metrics.jsonl $(or $(OUT),$(GPU_RUN)/out)
+	split -b 12M $(GPU_RUN)/model/model.safetensors $(or $(OUT),$(GPU_RUN)/out)/model.safetensors.
 
 picture: $(VENV)/.run ## the picture in the README, from a real completion
 	$(BIN)/python docs/make_picture.py $(DEMO) docs/completion.svg

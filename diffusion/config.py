@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 EMBEDDED = Path(__file__).parent / "weights"
+SCALE = ".scale"  # behind the name of an int8 matrix: its float32 scales, one per output channel
 
 
 @dataclass(frozen=True)

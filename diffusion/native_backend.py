@@ -18,7 +18,7 @@ from safetensors import SafetensorError, deserialize
 from cuda_ext import native
 from cuda_ext.rules import Policy
 from diffusion.canvas import Canvas, ended
-from diffusion.config import ModelConfig, load_config
+from diffusion.config import SCALE, ModelConfig, load_config
 from diffusion.request import Draft, InfillRequest
 from diffusion.tokenizer import END, MASK
 
@@ -192,20 +192,27 @@ def default_threads() -> int:
 
 
 def read_bf16(path: Path) -> dict[str, np.ndarray]:
-    """Every tensor of a safetensors file as bfloat16 words (uint16); float32 is rounded."""
+    """Every tensor of a safetensors file as bfloat16 words (uint16); float32 is rounded, int8 is scaled and rounded."""
     try:
-        tensors = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+        tensors = dict(deserialize(path.read_bytes()))  # type: ignore[no-untyped-call]
     except (OSError, SafetensorError) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
-    return {name: as_bf16(path, tensor["dtype"], tensor["data"]) for name, tensor in tensors}
+    scales = {name.removesuffix(SCALE): tensors.pop(name)["data"] for name in list(tensors) if name.endswith(SCALE)}
+    return {
+        name: as_bf16(path, tensor["dtype"], tensor["data"], scales.get(name, b"")) for name, tensor in tensors.items()
+    }
 
 
-def as_bf16(path: Path, dtype: str, data: bytes) -> np.ndarray:
-    """The words of one tensor, rounded to nearest even."""
+def as_bf16(path: Path, dtype: str, data: bytes, scales: bytes = b"") -> np.ndarray:
+    """The words of one tensor, rounded to nearest even; int8 rows have float32 `scales`."""
     if dtype == "BF16":
         return np.frombuffer(data, dtype="<u2")
-    if dtype != "F32":
-        raise ValueError(f"cannot read {path}: its tensors are {dtype}, not BF16 or F32")
-    bits = np.frombuffer(data, dtype="<u4")
+    values = np.frombuffer(data, dtype="<f4" if dtype == "F32" else "i1")
+    if dtype == "I8" and scales:
+        scale = np.frombuffer(scales, dtype="<f4")
+        values = (values.reshape(len(scale), -1).astype(np.float32) * scale[:, None]).ravel()
+    elif dtype != "F32":
+        raise ValueError(f"cannot read {path}: its tensors are {dtype}, not BF16, F32 or I8 with scales")
+    bits = values.view("<u4")
     words: np.ndarray = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
     return words

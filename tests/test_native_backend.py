@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from cuda_ext import native
+from diffusion.checkpoint import load_model, save_model
 from diffusion.config import EMBEDDED
 from diffusion.engine import Engine
 from diffusion.native_backend import NativeBackend, as_bf16, read_bf16
@@ -114,3 +115,14 @@ def test_reading_gives_every_tensor_of_the_file() -> None:
     tensors = read_bf16(EMBEDDED / "model.safetensors")
     assert tensors["embed.weight"].dtype == np.uint16
     assert sum(t.size for t in tensors.values()) == Engine.load(backend="native").info["parameters"]
+
+
+def test_weights_stored_in_int8_are_read_alike_by_both_backends(tmp_path: Path) -> None:
+    model, _ = load_model(EMBEDDED)
+    save_model(tmp_path, model, (EMBEDDED / "tokenizer.json").read_bytes(), torch.int8)
+    read, _ = load_model(tmp_path, torch.bfloat16)
+    tensors = read_bf16(tmp_path / "model.safetensors")
+    assert set(tensors) == set(read.state_dict())
+    for name, tensor in read.state_dict().items():
+        assert np.array_equal(tensor.view(torch.int16).numpy().view(np.uint16).ravel(), tensors[name]), name
+    assert (tmp_path / "model.safetensors").stat().st_size < 0.55 * (EMBEDDED / "model.safetensors").stat().st_size

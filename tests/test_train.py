@@ -13,11 +13,12 @@ from diffusion.checkpoint import load_model
 from diffusion.config import ModelConfig
 from diffusion.tokenizer import END, MASK, Tokenizer
 from diffusion.train import corpus
-from diffusion.train.batches import visible
+from diffusion.train.batches import Batch, visible
 from diffusion.train.cli import main, parse_shape
+from diffusion.train.feed import feed
 from diffusion.train.holes import TokenTable, argument_span, block_span, choose_hole, rest_of_line
 from diffusion.train.loop import RunConfig, train
-from diffusion.train.step import learning_rate
+from diffusion.train.step import attention, block_mask, dense_mask, learning_rate
 from tests.make_data import tiny_packer, write_corpus
 
 CODE = "import os\n\n\ndef f(a, b):\n    x = g(a, [b, 1])\n\n    return x\n\n\nprint(f(1, 2))\n"
@@ -148,6 +149,11 @@ def test_a_short_run_learns_checkpoints_resumes_and_exports(tmp_path: Path) -> N
     arguments = ["--run", str(tmp_path / "run"), "--corpus", str(tmp_path / "corpus"), "--to", str(tmp_path / "out")]
     assert main(["export", *arguments]) == 0
     assert json.loads((tmp_path / "out" / "training.json").read_text())["metrics"]["step"] == 16
+    assert main(["export", *arguments, "--int8"]) == 0
+    stored = model.embed.weight
+    read = load_model(tmp_path / "out")[0].embed.weight
+    assert not torch.equal(read, stored)
+    assert bool(((read - stored).abs() <= stored.abs().amax(1, keepdim=True) / 254 * 1.001).all())  # half a step
 
 
 def test_training_without_a_corpus_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,3 +165,21 @@ def test_shape_settings_are_checked_by_name_and_value() -> None:
     assert parse_shape(["d_model=64"], ["d_model"]) == {"d_model": 64}
     with pytest.raises(ValueError, match="NAME one of d_model"):
         parse_shape(["width=64"], ["d_model"])
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_the_blocks_of_a_gpu_see_what_the_dense_mask_sees(tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    batch = next(feed(tmp_path, 320, 2, (1,)))
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, heads, 320, 16, generator=generator) for heads in (4, 2, 2))
+    by_blocks, dense = (attention(q, k, v, mask) for mask in (block_mask(batch), dense_mask(batch).float()))
+    assert torch.allclose(by_blocks, dense, atol=1e-5)
+
+
+def test_worker_processes_draw_different_batches(tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    batches = feed(tmp_path, 320, 1, (1, 7), workers=2)
+    first, second = next(batches), next(batches)
+    assert isinstance(first, Batch) and first.ids.shape == (1, 320)
+    assert not torch.equal(first.ids, second.ids)

@@ -60,6 +60,10 @@ class Batch:
         """The same batch on another device."""
         return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in FIELDS))
 
+    def pin_memory(self) -> Batch:
+        """The same batch where a GPU can fetch it while it computes."""
+        return Batch(*(getattr(self, name).pin_memory() for name in FIELDS))
+
 
 def visible(branch: Tensor, canvas: Tensor, trunk_limit: Tensor, branch_limit: Tensor) -> Tensor:
     """Bool (B, R, R): which rows (last axis) each row attends to.
@@ -122,7 +126,7 @@ class Branch:
 class Packer:
     """Draws sequences of exactly `rows` rows from a dataset, fresh holes and fresh noise every time."""
 
-    def __init__(self, data: Dataset, rows: int, seed: int) -> None:
+    def __init__(self, data: Dataset, rows: int, seed: int | tuple[int, ...]) -> None:
         self.data, self.rows = data, rows
         self.table = TokenTable.of(data.tokenizer)
         self.rng = np.random.default_rng(seed)

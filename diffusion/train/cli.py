@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import site
 import sys
@@ -52,8 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--corpus", type=Path, default=Path(".corpus/data"))
     run.add_argument("--out", type=Path, default=Path(".runs/default"))
     run.add_argument("--minutes", type=float, default=90.0, help="length of the whole run, resumed parts included")
+    run.add_argument("--call-minutes", type=float, default=math.inf, help="stop after so many; call again to go on")
     run.add_argument("--device", default="cpu", help="cpu or cuda")
     run.add_argument("--lr", type=float, default=3e-3)
+    run.add_argument("--rows", type=int, default=640, help="of a packed sequence, context and canvases")
+    run.add_argument("--sequences", type=int, default=5, help="in one forward pass")
+    run.add_argument("--accumulate", type=int, default=3, help="forward passes per optimizer step")
+    run.add_argument("--workers", type=int, default=0, help="processes that draw batches (0: the training process)")
     run.add_argument("--start-from", default="", help="model folder for a warm restart")
     run.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="shape, e.g. d_model=512 n_layers=10")
     run.add_argument("--no-compile", action="store_true", help="eager; slower, but needs no C++ compiler")
@@ -61,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--run", type=Path, default=Path(".runs/default"))
     export.add_argument("--corpus", type=Path, default=Path(".corpus/data"))
     export.add_argument("--notice", type=Path, default=None, help="also write the list of sources there")
+    export.add_argument("--int8", action="store_true", help="matrices as int8, one scale per output channel")
     export.add_argument("--to", type=Path, default=None, help="default: the embedded model of this checkout")
     return parser
 
@@ -102,11 +109,15 @@ def start_run(args: argparse.Namespace) -> None:
         model=ModelConfig(**shape),
         minutes=args.minutes,
         lr=args.lr,
+        rows=args.rows,
+        sequences=args.sequences,
+        accumulate=args.accumulate,
+        workers=args.workers,
         device=args.device,
         compile=not args.no_compile,
         start_from=args.start_from,
     )
-    train(args.corpus, args.out, config)
+    train(args.corpus, args.out, config, args.call_minutes)
 
 
 def parse_shape(settings: list[str], names: list[str]) -> dict[str, int]:
@@ -127,8 +138,15 @@ def export_run(args: argparse.Namespace) -> None:
     target, model = args.to or EMBEDDED, args.run / "model"
     metrics = (args.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     target.mkdir(parents=True, exist_ok=True)
-    for name in ("config.json", "tokenizer.json", "model.safetensors"):
-        shutil.copyfile(model / name, target / name)
+    if args.int8:
+        import torch
+
+        from diffusion.checkpoint import load_model, save_model
+
+        save_model(target, load_model(model)[0], (model / "tokenizer.json").read_bytes(), torch.int8)
+    else:
+        for name in ("config.json", "tokenizer.json", "model.safetensors"):
+            shutil.copyfile(model / name, target / name)
     record = {
         "run": json.loads((args.run / "run.json").read_text(encoding="utf-8")),
         "metrics": json.loads(metrics[-1]),
@@ -144,3 +162,7 @@ def notice(packages: dict[str, dict[str, object]]) -> str:
     """The NOTICE file: every package whose source the model was trained on, with version and licence."""
     rows = [f"  {name} {about['version']}: {about['licence']}" for name, about in sorted(packages.items())]
     return NOTICE_HEAD + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

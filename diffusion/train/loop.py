@@ -8,34 +8,37 @@ Rule: a run is a share of a time budget, so that an interrupted run resumes wher
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 
 from diffusion.checkpoint import load_model, save_model
 from diffusion.config import ModelConfig
 from diffusion.model import Transformer
 from diffusion.train.batches import Batch, Packer
 from diffusion.train.dataset import Dataset
+from diffusion.train.feed import feed
 from diffusion.train.step import (
     AR_WEIGHT,
+    attention_mask,
     clip,
     compute_losses,
-    dense_mask,
     learning_rate,
     make_optimizers,
     set_learning_rate,
 )
 
 Pair = tuple[float, float]  # (next-token loss, diffusion loss)
-Losses = Callable[[Transformer, Batch, Tensor], tuple[Tensor, Tensor]]
+Losses = Callable[[Transformer, Batch, Tensor | BlockMask], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class RunConfig:
     rows: int = 640
     sequences: int = 5  # in one forward pass
     accumulate: int = 3  # forward passes per optimizer step
+    workers: int = 0  # processes that draw batches; 0: this one
     lr: float = 3e-3
     decay: float = 0.4
     seed: int = 0
@@ -73,7 +77,7 @@ def share_done(at: Progress, config: RunConfig) -> float:
 def validate(losses: Losses, model: Transformer, batches: list[Batch]) -> Pair:
     """Mean (next-token, diffusion) loss of held-out batches."""
     with torch.no_grad():
-        pairs = [losses(model, batch, dense_mask(batch)) for batch in batches]
+        pairs = [losses(model, batch, attention_mask(batch)) for batch in batches]
     return mean([float(pair[0]) for pair in pairs]), mean([float(pair[1]) for pair in pairs])
 
 
@@ -109,15 +113,18 @@ def new_model(config: RunConfig) -> Transformer:
     return model.to(config.device)
 
 
-def train(corpus: Path, out: Path, config: RunConfig) -> dict[str, object]:
-    """Run until the time budget is used up or SIGTERM/SIGINT comes; returns (and prints) the last metrics."""
+def train(corpus: Path, out: Path, config: RunConfig, call_minutes: float = math.inf) -> dict[str, object]:
+    """Run until the time budget is used up, `call_minutes` are over or SIGTERM/SIGINT comes.
+
+    Returns (and prints) the last metrics.
+    """
     out.mkdir(parents=True, exist_ok=True)
     (out / "run.json").write_text(json.dumps(asdict(config), indent=1) + "\n", encoding="utf-8")
-    data, held_out = Dataset.open(corpus), Dataset.open(corpus / "held_out")
+    held_out = Dataset.open(corpus / "held_out")
     model = new_model(config)
     optimizers = make_optimizers(model, config.lr)
     at = load_checkpoint(out, model, optimizers)
-    packer = Packer(data, config.rows, seed=config.seed + at.step)
+    batches = feed(corpus, config.rows, config.sequences, (config.seed, at.step), config.workers)
     checks = Packer(held_out, config.rows, seed=12345)
     check_batches = [checks.batch(config.sequences).to(config.device) for _ in range(8)]
     losses: Losses = torch.compile(compute_losses, dynamic=False) if config.compile else compute_losses
@@ -126,17 +133,18 @@ def train(corpus: Path, out: Path, config: RunConfig) -> dict[str, object]:
         signal.signal(number, lambda *_: stop.append(1))
     last_save = last_check = started = time.monotonic()
     base_seconds = at.seconds
+    flops_per_row = 6 * sum(parameter.numel() for parameter in model.parameters())  # forward and backward, no attention
     means: Pair | None = None
-    while (progress := share_done(at, config)) < 1 and not stop:
+    while (progress := share_done(at, config)) < 1 and not stop and time.monotonic() - started < 60 * call_minutes:
         lr = learning_rate(progress, config.lr, decay=config.decay)
         set_learning_rate(optimizers, lr)
-        pair = optimizer_step(losses, model, optimizers, packer, config)
+        pair = optimizer_step(losses, model, optimizers, batches, config)
         means = pair if means is None else (0.95 * means[0] + 0.05 * pair[0], 0.95 * means[1] + 0.05 * pair[1])
         now = time.monotonic()
         at.step += 1
         at.rows += config.rows * config.sequences * config.accumulate
         at.seconds = base_seconds + now - started
-        report(at, means, lr, config)
+        report(at, means, lr, config, flops_per_row)
         if now - last_save > 60:
             save_checkpoint(out, model, optimizers, at)
             last_save = now
@@ -154,29 +162,31 @@ def optimizer_step(
     losses: Losses,
     model: Transformer,
     optimizers: list[torch.optim.Optimizer],
-    packer: Packer,
+    batches: Iterator[Batch],
     config: RunConfig,
 ) -> Pair:
     """Forward and backward over the accumulated batches, then one update; returns the mean losses."""
-    sums = [0.0, 0.0]
+    sums = torch.zeros(2, device=config.device)  # read once a step: a GPU must not wait for it
     for _ in range(config.accumulate):
-        batch = packer.batch(config.sequences).to(config.device)
-        pair = losses(model, batch, dense_mask(batch))
+        batch = next(batches).to(config.device)
+        pair = losses(model, batch, attention_mask(batch))
         ((AR_WEIGHT * pair[0] + pair[1]) / config.accumulate).backward()  # type: ignore[no-untyped-call]
-        sums = [total + part.item() for total, part in zip(sums, pair, strict=True)]
+        sums += torch.stack(pair).detach()
     clip(model)
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad()
-    return sums[0] / config.accumulate, sums[1] / config.accumulate
+    next_token, diffusion = (sums / config.accumulate).tolist()
+    return next_token, diffusion
 
 
-def report(at: Progress, means: Pair, lr: float, config: RunConfig) -> None:
+def report(at: Progress, means: Pair, lr: float, config: RunConfig, flops_per_row: int) -> None:
     """One line on stderr, rewritten in place on a terminal."""
     left = max(0.0, config.minutes - at.seconds / 60)
+    rate = at.rows / max(at.seconds, 1)
     line = (
         f"step {at.step}  next-token {means[0]:.3f}  diffusion {means[1]:.3f}  lr {lr:.1e}  "
-        f"{at.rows / max(at.seconds, 1):,.0f} rows/s  {left:.0f} min left"
+        f"{rate:,.0f} rows/s  {rate * flops_per_row / 1e12:.2f} TFLOP/s  {left:.0f} min left"
     )
     if sys.stderr.isatty():
         print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)

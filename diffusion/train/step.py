@@ -1,6 +1,8 @@
 """One training step: both losses of a packed batch, and the optimizers.
 
-losses = compute_losses(model, batch, dense_mask(batch)); (AR_WEIGHT * losses[0] + losses[1]).backward()
+Rule: on a CPU attention takes a dense mask, on a GPU FlexAttention's blocks; both say what `batches.visible` says.
+
+    losses = compute_losses(model, batch, attention_mask(batch)); (AR_WEIGHT * losses[0] + losses[1]).backward()
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from diffusion.model import Transformer, sdpa
 from diffusion.train.batches import Batch, visible
@@ -17,17 +20,43 @@ from diffusion.train.batches import Batch, visible
 AR_WEIGHT = 0.3  # of the next-token loss, beside 1 of the masked-diffusion loss
 
 
+def attention_mask(batch: Batch) -> Tensor | BlockMask:
+    """Who sees whom, as the batch's device wants it; made outside the compiled step, once for all layers."""
+    return block_mask(batch) if batch.ids.is_cuda else dense_mask(batch)
+
+
 def dense_mask(batch: Batch) -> Tensor:
-    """Additive bfloat16 mask (B, 1, R, R) of a packed batch; made outside the compiled step, once for all layers."""
+    """Additive bfloat16 mask (B, 1, R, R) of a packed batch."""
     seen = visible(batch.branch, batch.canvas, batch.trunk_limit, batch.branch_limit)[:, None]
     return torch.zeros(seen.shape, dtype=torch.bfloat16, device=seen.device).masked_fill_(~seen, -torch.inf)
 
 
-def compute_losses(model: Transformer, batch: Batch, mask: Tensor) -> tuple[Tensor, Tensor]:
+def block_mask(batch: Batch) -> BlockMask:
+    """The same as blocks of 128 x 128 (arXiv 2412.05496): those that nobody sees are never computed."""
+    branch, canvas, trunk_limit, branch_limit = batch.branch, batch.canvas, batch.trunk_limit, batch.branch_limit
+
+    def sees(b: Tensor, _head: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        in_trunk = (branch[b, k] == 0) & (k < trunk_limit[b, q])
+        in_branch = (branch[b, q] == branch[b, k]) & (canvas[b, k] == 0) & (k < branch_limit[b, q])
+        return in_trunk | in_branch | ((canvas[b, q] == canvas[b, k]) & (canvas[b, q] > 0))
+
+    n_sequences, n_rows = branch.shape
+    return create_block_mask(sees, n_sequences, None, n_rows, n_rows, device=branch.device)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | BlockMask) -> Tensor:
+    """Grouped-query attention: q (B, H, R, D), k and v (B, G, R, D)."""
+    if isinstance(mask, BlockMask):
+        out: Tensor = flex_attention(q, k, v, block_mask=mask, enable_gqa=True)
+        return out
+    return sdpa(q, k, v, mask)
+
+
+def compute_losses(model: Transformer, batch: Batch, mask: Tensor | BlockMask) -> tuple[Tensor, Tensor]:
     """Next-token loss (nats per token) and masked-diffusion loss (nats per masked token) of a batch."""
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return sdpa(q, k, v, mask)
+        return attention(q, k, v, mask)
 
     with torch.autocast(batch.ids.device.type, dtype=torch.bfloat16):
         hidden = model(batch.ids, batch.positions, batch.canvas > 0, attend)
@@ -62,6 +91,6 @@ def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], lr: float) ->
             group["lr"] = lr
 
 
-def clip(model: nn.Module, max_norm: float = 1.0) -> float:
-    """Clip the gradients; returns their norm before."""
-    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm))
+def clip(model: nn.Module, max_norm: float = 1.0) -> None:
+    """Clip the gradients."""
+    torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
