@@ -28,6 +28,7 @@ vim.g.loaded_python3_provider = 0
 vim.o.swapfile = false
 vim.opt.rtp:append({plugin!r})
 vim.g.shown = {{}}
+vim.lsp.config("mezzotint", {{ cmd_env = {{ SET_BY_THE_USER = "1" }} }})
 require("mezzotint").setup({{
   cmd = {{ {python!r}, "-m", "lsp_server", "--log-level", "error" }},
   server = {{ draftDelayMs = {delay}, minConfidencePercent = 0 }},
@@ -329,6 +330,12 @@ def test_a_killed_server_leaves_the_editor_usable_and_comes_back(tmp_path: Path)
         assert editor.nvim.command_output("messages").count("\n") <= 3
     finally:
         editor.close()
+
+
+def test_what_the_user_set_by_lsp_config_reaches_the_client(editor: Neovim) -> None:
+    config = "return vim.lsp.get_clients({name = 'mezzotint'})[1].config"
+    assert editor.lua(f"{config}.cmd_env.SET_BY_THE_USER") == "1"
+    assert editor.lua(f"{config}.init_options.draftDelayMs") == 40
 
 
 def test_restart_and_disable(editor: Neovim) -> None:

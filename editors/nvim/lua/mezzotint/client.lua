@@ -89,7 +89,8 @@ end
 function M.attach(buffer)
   if not state.enabled or not config.is_on(buffer) or not can_run() then return end
   require("mezzotint.keys").map()
-  vim.lsp.start(options(), { bufnr = buffer, silent = true, reuse_client = function(client) return client.name == "mezzotint" end })
+  local given = vim.tbl_deep_extend("force", options(), vim.lsp.config.mezzotint or {}) -- what the user set there wins
+  vim.lsp.start(given, { bufnr = buffer, silent = true, reuse_client = function(client) return client.name == "mezzotint" end })
 end
 
 local function stop(after)
