@@ -58,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, metavar="PATH", help="model folder (default: the embedded model)")
     parser.add_argument(
         "--threshold", type=float, action="append", default=[], metavar="P",
-        help="also from masks, revealing every token at least this probable (may be repeated)",
+        help="also reveal every token at least this probable (may be repeated)",
     )  # fmt: skip
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
     return parser
@@ -184,14 +184,14 @@ def by_package(cases: list[Case], scores: dict[str, list[Score]]) -> Results:
     }
 
 
-def from_masks(engine: Engine, threshold: float) -> Decoder:
-    """The model alone, nothing recalled, at one confidence threshold."""
+def diffusion(engine: Engine, threshold: float | None = None, *, recall: bool = True) -> Decoder:
+    """Denoising at a confidence threshold (None: the usual), from what is recalled or from masks alone."""
 
     def decode(request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
         usual = engine.policy
-        engine.policy = dataclasses.replace(usual, threshold=threshold)
+        engine.policy = dataclasses.replace(usual, threshold=threshold or usual.threshold)
         try:
-            yield from engine.infill(dataclasses.replace(request, start=FROM_MASKS), cancelled)
+            yield from engine.infill(request if recall else dataclasses.replace(request, start=FROM_MASKS), cancelled)
         finally:
             engine.policy = usual
 
@@ -211,9 +211,10 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
     decoders: dict[str, Decoder] = {
-        "diffusion": engine.infill,
-        "diffusion from masks": from_masks(engine, engine.policy.threshold),
-        **{f"from masks, threshold {p:g}": from_masks(engine, p) for p in args.threshold},
+        "diffusion": diffusion(engine),
+        **{f"diffusion, threshold {p:g}": diffusion(engine, p) for p in args.threshold},
+        "diffusion from masks": diffusion(engine, recall=False),
+        **{f"from masks, threshold {p:g}": diffusion(engine, p, recall=False) for p in args.threshold},
         "recall alone": recall_alone,
         "autoregressive": engine.autoregress,
     }
