@@ -76,10 +76,10 @@ holdout: $(VENV)/.run ## the packages that evaluation uses and training never se
 eval: holdout ## quality on held-out packages, beside autoregressive decoding of the same weights
 	$(BIN)/mezzotint eval --markdown docs/quality.md
 
-corpus: $(VENV)/.dev holdout ## collect and tokenize the training corpus (EXCLUDE=problems.jsonl keeps evaluation problems out)
+corpus: $(VENV)/.dev holdout ## collect and tokenize the training corpus (EXCLUDE=problems.jsonl keeps evaluation problems out; TOKENIZER=tokenizer.json)
 	$(BIN)/pip install -q --no-deps --no-compile --only-binary :all: --target .corpus/packages -r diffusion/train/packages.txt
 	$(BIN)/mezzotint train corpus .corpus/holdout .corpus/packages $$($(BIN)/python -c 'import site; print(*site.getsitepackages())') \
-	  $(if $(EXCLUDE),--exclude $(EXCLUDE))
+	  $(if $(EXCLUDE),--exclude $(EXCLUDE)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
 
 # glibc returns every large buffer to the kernel and faults it in again: a third of a training step, without these.
 train: export GLIBC_TUNABLES := glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456

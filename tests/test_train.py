@@ -14,11 +14,11 @@ from diffusion.config import ModelConfig
 from diffusion.tokenizer import END, MASK, Tokenizer
 from diffusion.train import corpus
 from diffusion.train.batches import Batch, visible
-from diffusion.train.cli import main, parse_shape
+from diffusion.train.cli import main, parse_settings
 from diffusion.train.feed import feed
 from diffusion.train.holes import TokenTable, argument_span, block_span, choose_hole, rest_of_line
 from diffusion.train.loop import RunConfig, train
-from diffusion.train.step import attention, block_mask, dense_mask, learning_rate
+from diffusion.train.step import attention, block_mask, dense_masks, learning_rate
 from tests.make_data import tiny_packer, write_corpus
 
 CODE = "import os\n\n\ndef f(a, b):\n    x = g(a, [b, 1])\n\n    return x\n\n\nprint(f(1, 2))\n"
@@ -60,13 +60,26 @@ def test_copies_near_copies_and_evaluation_problems_are_turned_away() -> None:
     problem = (
         "def first_repeated_char(str1):\n  for index, c in enumerate(str1):\n    if str1[:index+1].count(c) > 1:\n"
     )
-    gate = corpus.Filter([problem])
+    gate, looker = corpus.Filter(), corpus.Looker([problem])
+
+    def admits(text: str) -> bool:
+        return gate.admits(corpus.look(text, looker.problem_grams))
+
     text = Path(corpus.__file__).read_text(encoding="utf-8")
-    assert gate.admits(text)
-    assert not gate.admits(text.replace("\n\n", "\n\n\n"))
-    assert not gate.admits(text.replace("report", "summary", 1))
-    assert not gate.admits("x = 1\n" + problem)
-    assert gate.admits(Path(json.__file__).read_text(encoding="utf-8"))
+    assert admits(text)
+    assert not admits(text.replace("\n\n", "\n\n\n"))
+    assert not admits(text.replace("report", "summary", 1))
+    assert not admits("x = 1\n" + problem)
+    assert admits(Path(json.__file__).read_text(encoding="utf-8"))
+
+
+def test_a_corpus_is_collected_by_several_processes(tmp_path: Path) -> None:
+    written = {"one.py": "def f(value):\n    return value + 1\n" * 20, "short.py": "x = 1\n"}
+    for name, text in written.items():
+        (tmp_path / name).write_text(text)
+    files = [("mine", "1", "MIT", tmp_path / name) for name in written]
+    looks = [seen and seen.text for _, seen in corpus.look_at(files, [])]
+    assert looks == [written["one.py"], None]
 
 
 def test_generated_and_unparsable_files_are_not_read(tmp_path: Path) -> None:
@@ -161,10 +174,11 @@ def test_training_without_a_corpus_is_one_clear_error(tmp_path: Path, capsys: py
     assert "mezzotint train corpus" in capsys.readouterr().err
 
 
-def test_shape_settings_are_checked_by_name_and_value() -> None:
-    assert parse_shape(["d_model=64"], ["d_model"]) == {"d_model": 64}
-    with pytest.raises(ValueError, match="NAME one of d_model"):
-        parse_shape(["width=64"], ["d_model"])
+def test_settings_are_checked_by_name_and_value() -> None:
+    assert parse_settings(["d_model=64", "recall_share=0.2"]) == ({"d_model": 64}, {"recall_share": 0.2})
+    for wrong in ("width=64", "d_model=6.5", "recall_share=much", "canvas_rows=16"):
+        with pytest.raises(ValueError, match="NAME one of vocab_size, d_model"):
+            parse_settings([wrong])
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
@@ -173,8 +187,11 @@ def test_the_blocks_of_a_gpu_see_what_the_dense_mask_sees(tmp_path: Path) -> Non
     batch = next(feed(tmp_path, 320, 2, (1,)))
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(2, heads, 320, 16, generator=generator) for heads in (4, 2, 2))
-    by_blocks, dense = (attention(q, k, v, mask) for mask in (block_mask(batch), dense_mask(batch).float()))
+    parts = tuple(part.float() for part in dense_masks(batch))
+    by_blocks, dense = (attention(q, k, v, mask) for mask in (block_mask(batch), parts))
     assert torch.allclose(by_blocks, dense, atol=1e-5)
+    sees = visible(batch.branch, batch.canvas, batch.trunk_limit, batch.branch_limit)
+    assert sum(int((part == 0).sum()) for part in parts) == int(sees.sum())
 
 
 def test_worker_processes_draw_different_batches(tmp_path: Path) -> None:

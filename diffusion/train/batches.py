@@ -16,17 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.tokenizer import END, EOF, FAR_PREFIX, FAR_SUFFIX, FILE, MASK, N_SPECIAL, NEAR_PREFIX, NEAR_SUFFIX, OTHER
+from diffusion.tokenizer import END, EOF, FAR_PREFIX, FAR_SUFFIX, FILE, N_SPECIAL, NEAR_PREFIX, NEAR_SUFFIX, OTHER
 from diffusion.train.dataset import Dataset
+from diffusion.train.echoes import recalled_draft
 from diffusion.train.holes import TokenTable, choose_hole, line_start
+from diffusion.train.noise import Noise
+from diffusion.train.recipe import Recipe
 
-CANVAS_ROWS, CANVAS_SHARES = (16, 32, 64), (0.5, 0.35, 0.15)
-CANVAS_BUDGET = 112  # rows of canvases per branch
-SAME_CUT_SHARE, MAX_CUT_BACK = 0.35, 20  # the other canvases of a branch begin elsewhere, up to 20 tokens earlier
+MAX_CUT_BACK = 20  # tokens of the hole's near prefix that another canvas of its branch may begin earlier
 MAX_AR_HOLE = 64
-ALL_MASKED_SHARE, LENGTH_KNOWN_SHARE, COMPLEMENT_SHARE = 0.3, 0.35, 0.3
-TWO_HOLES_SHARE = 0.1
-WRONG_TOKEN_SHARE, REVEALED_WEIGHT = 0.06, 0.1
 
 Rows = dict[str, np.ndarray]
 FIELDS = (
@@ -102,7 +100,8 @@ class Branch:
     """A hole in a file: near suffix, then `text` from `boundary` to the hole's end, and canvases that begin in it.
 
     All canvases fill up to the same end but begin at different tokens: the text in front of each is its near prefix.
-    `canvases` are pairs (first token of the hole, as an index of `text`; canvas rows).
+    `canvases` are pairs (first token of the hole, as an index of `text`; canvas rows). `draft`: what the file at hand
+    makes one think of for the hole at `cut`, in tokens; None: those canvases start from masks, too.
     """
 
     boundary: int
@@ -110,6 +109,8 @@ class Branch:
     text: np.ndarray
     whole: bool
     canvases: tuple[tuple[int, int], ...]
+    cut: int = 0
+    draft: np.ndarray | None = None
 
     @property
     def context(self) -> np.ndarray:
@@ -126,13 +127,13 @@ class Branch:
 class Packer:
     """Draws sequences of exactly `rows` rows from a dataset, fresh holes and fresh noise every time."""
 
-    def __init__(self, data: Dataset, rows: int, seed: int | tuple[int, ...]) -> None:
-        self.data, self.rows = data, rows
+    def __init__(self, data: Dataset, rows: int, seed: int | tuple[int, ...], recipe: Recipe | None = None) -> None:
+        self.data, self.rows, self.recipe = data, rows, recipe or Recipe()
         self.table = TokenTable.of(data.tokenizer)
         self.rng = np.random.default_rng(seed)
         sizes = np.diff(data.offsets)
         self.file_share = np.cumsum(sizes) / sizes.sum()
-        self.noise_index, self.noise_offset = 0, self.rng.random()
+        self.noise = Noise(self.recipe, data.tokenizer.vocab_size, self.rng)
 
     def batch(self, n_sequences: int) -> Batch:
         """A batch of n sequences."""
@@ -142,11 +143,6 @@ class Packer:
         floats = {"ar_weight": torch.float32, "canvas_weight": torch.float32}
         kinds |= floats
         return Batch(*(torch.from_numpy(columns[name]).to(kinds.get(name, torch.int32)) for name in FIELDS))
-
-    def noise_level(self) -> float:
-        """Uniform in (0, 1) with low discrepancy over successive canvases (golden-ratio sequence)."""
-        self.noise_index += 1
-        return (self.noise_offset + self.noise_index * 0.6180339887498949) % 1.0
 
     def draw_file(self) -> int:
         """A file, by its share of all tokens."""
@@ -196,17 +192,20 @@ class Packer:
             suffix = np.append(suffix, EOF)
         text = ids[boundary : min(stop, start + MAX_AR_HOLE)]
         canvases = self.draw_canvases(start - boundary, len(text))
-        return Branch(boundary, suffix, text, stop <= start + MAX_AR_HOLE, canvases)
+        whole = stop <= start + MAX_AR_HOLE
+        recalled = whole and rng.random() < self.recipe.recall_share
+        draft = recalled_draft(rng, ids, start, stop, self.data.tokenizer) if recalled else None
+        return Branch(boundary, suffix, text, whole, canvases, start - boundary, draft)
 
     def draw_canvases(self, start: int, stop: int) -> tuple[tuple[int, int], ...]:
         """Cuts and sizes of a branch's canvases, the first at the hole itself; `start` and `stop` index its text."""
         found: list[tuple[int, int]] = []
-        budget = CANVAS_BUDGET
+        sizes, shares, budget = self.recipe.canvas_rows, self.recipe.canvas_shares, self.recipe.canvas_budget
         while budget > 0:
-            moved = found and self.rng.random() > SAME_CUT_SHARE
+            moved = found and self.rng.random() > self.recipe.same_cut_share
             cut = int(self.rng.integers(max(0, start - MAX_CUT_BACK), stop + 1)) if moved else start
-            fits = [rows for rows in CANVAS_ROWS if rows > stop - cut] or [CANVAS_ROWS[-1]]
-            rows = fits[0] if self.rng.random() < 0.8 else int(self.rng.choice(CANVAS_ROWS, p=CANVAS_SHARES))
+            fits = [rows for rows in sizes if rows > stop - cut] or [sizes[-1]]
+            rows = fits[0] if self.rng.random() < 0.8 else int(self.rng.choice(sizes, p=shares))
             found.append((cut, rows))
             budget -= rows
         return tuple(found)
@@ -251,66 +250,18 @@ class Packer:
         )  # fmt: skip
         masked: np.ndarray | None = None
         for cut, n_rows in branch.canvases:
-            content, fixed = self.canvas_content(branch.text[cut:], n_rows)
-            masked = self.choose_masked(content, fixed, masked)
-            inputs, weights = self.corrupt(content, fixed, masked)
+            if cut == branch.cut and branch.draft is not None:
+                content, inputs, weights = self.noise.from_draft(branch.draft, branch.text[cut:], n_rows)
+            else:
+                content, fixed = self.noise.content(branch.text[cut:], n_rows)
+                masked = self.noise.choose_masked(content, fixed, masked)
+                inputs, weights = self.noise.corrupt(content, fixed, masked)
             before = 2 + len(branch.near_suffix) + cut  # context rows of the branch that this canvas sees
             out.add(
                 inputs, positions=trunk_limit + before + np.arange(len(inputs)), targets=content,
                 canvas_weight=weights, branch=number, canvas=out.n_rows + 1,
                 trunk_limit=trunk_limit, branch_limit=offset + before,
             )  # fmt: skip
-
-    def canvas_content(self, hole: np.ndarray, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Right tokens (C,) of a canvas and which of them are fixed; now and then two holes around fixed text."""
-        content = np.full(n_rows, END)
-        fixed = np.zeros(n_rows, dtype=bool)
-        hole = hole[:n_rows]
-        if 6 <= len(hole) <= n_rows - 4 and self.rng.random() < TWO_HOLES_SHARE:
-            a, b = np.sort(self.rng.integers(1, len(hole), 2))
-            b = min(b, a + 8)
-            slack = int(self.rng.integers(0, n_rows - len(hole)))
-            content[:a], content[a + slack : slack + len(hole)] = hole[:a], hole[a:]
-            fixed[a + slack : b + slack] = True
-        else:
-            content[: len(hole)] = hole
-        return content, fixed
-
-    def choose_masked(self, content: np.ndarray, fixed: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
-        """Bool (C,): the rows to mask, at least one."""
-        rng = self.rng
-        free = ~fixed
-        if previous is not None and len(previous) == len(free) and rng.random() < COMPLEMENT_SHARE:
-            complement = np.asarray(free & ~previous)
-            if complement.any():
-                return complement
-        kind = rng.random()
-        if kind < ALL_MASKED_SHARE:
-            return free
-        if kind < ALL_MASKED_SHARE + LENGTH_KNOWN_SHARE and (free & (content != END)).any():
-            free = free & (content != END)
-        rows = np.flatnonzero(free)
-        n_masked = max(1, int(np.ceil(self.noise_level() * len(rows))))
-        masked = np.zeros(len(content), dtype=bool)
-        masked[rng.choice(rows, n_masked, replace=False)] = True
-        return masked
-
-    def corrupt(self, content: np.ndarray, fixed: np.ndarray, masked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Canvas input ids and loss weights (C,).
-
-        Masked rows share a weight of 1 per canvas: with the number of masked rows uniform this is the 1/t weight of
-        arXiv 2406.07524 with less variance. A few revealed rows hold wrong tokens, and revealed rows weigh a little.
-        """
-        inputs = np.where(masked, MASK, content)
-        revealed = np.flatnonzero(~masked & ~fixed)
-        weights = masked / masked.sum()
-        if len(revealed):
-            wrong = revealed[self.rng.random(len(revealed)) < WRONG_TOKEN_SHARE]
-            neighbour = content[np.minimum(wrong + 1, len(content) - 1)]
-            random = self.rng.integers(N_SPECIAL, self.data.tokenizer.vocab_size, len(wrong))
-            inputs[wrong] = np.where(self.rng.random(len(wrong)) < 0.5, neighbour, random)
-            weights[revealed] = REVEALED_WEIGHT / len(revealed)
-        return inputs, weights
 
     def add_filler(self, out: Sequence, number: int) -> None:
         """A piece of another file in the rows that are left."""

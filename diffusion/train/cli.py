@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import shutil
 import site
 import sys
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     corpus.add_argument("--out", type=Path, default=Path(".corpus/data"))
     corpus.add_argument("--exclude", nargs="*", type=Path, default=[], help="jsonl files of evaluation problems")
     corpus.add_argument("--vocab-size", type=int, default=8192)
+    corpus.add_argument("--tokenizer", type=Path, help="keep this tokenizer.json, that of weights to start from")
     run = commands.add_parser("run", help="train, or go on training")
     run.add_argument("--corpus", type=Path, default=Path(".corpus/data"))
     run.add_argument("--out", type=Path, default=Path(".runs/default"))
@@ -61,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--accumulate", type=int, default=3, help="forward passes per optimizer step")
     run.add_argument("--workers", type=int, default=0, help="processes that draw batches (0: the training process)")
     run.add_argument("--start-from", default="", help="model folder for a warm restart")
-    run.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="shape, e.g. d_model=512 n_layers=10")
+    run.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="e.g. d_model=512 recall_share=0.2")
     run.add_argument("--no-compile", action="store_true", help="eager; slower, but needs no C++ compiler")
     export = commands.add_parser("export", help="copy a trained model into a model folder")
     export.add_argument("--run", type=Path, default=Path(".runs/default"))
@@ -90,7 +92,7 @@ def make_corpus(args: argparse.Namespace) -> None:
     except ImportError as error:
         raise ImportError(f"{error}; install the training extra: pip install 'mezzotint[train]'") from error
     roots = args.roots or [Path(path) for path in site.getsitepackages()]
-    summary = build(args.out, roots, args.exclude, args.vocab_size)
+    summary = build(args.out, roots, args.exclude, args.vocab_size, args.tokenizer)
     print(json.dumps({name: value for name, value in summary.items() if name != "packages"}))
 
 
@@ -99,14 +101,16 @@ def start_run(args: argparse.Namespace) -> None:
     from diffusion.config import ModelConfig
     from diffusion.tokenizer import Tokenizer
     from diffusion.train.loop import RunConfig, train
+    from diffusion.train.recipe import Recipe
 
-    shape = parse_shape(args.set, [field.name for field in fields(ModelConfig)])
+    shape, recipe = parse_settings(args.set)
     tokenizer = args.corpus / "tokenizer.json"
     if not tokenizer.exists():
         raise ValueError(f"no corpus at {args.corpus}: run `mezzotint train corpus` first")
     shape["vocab_size"] = Tokenizer.load(tokenizer).vocab_size
     config = RunConfig(
         model=ModelConfig(**shape),
+        recipe=Recipe(**recipe),  # type: ignore[arg-type]
         minutes=args.minutes,
         lr=args.lr,
         rows=args.rows,
@@ -120,15 +124,30 @@ def start_run(args: argparse.Namespace) -> None:
     train(args.corpus, args.out, config, args.call_minutes)
 
 
-def parse_shape(settings: list[str], names: list[str]) -> dict[str, int]:
-    """{"d_model": 512} of ["d_model=512"]; ValueError for unknown names and values that are no integers."""
+def parse_settings(settings: list[str]) -> tuple[dict[str, int], dict[str, float]]:
+    """({"d_model": 512}, {"recall_share": 0.2}) of ["d_model=512", "recall_share=0.2"].
+
+    The shape, of integers, and the recipe, of numbers; ValueError for unknown names and values that are none.
+    """
+    from diffusion.config import ModelConfig
+    from diffusion.train.recipe import Recipe
+
+    shape_names = [field.name for field in fields(ModelConfig)]
+    recipe_names = [field.name for field in fields(Recipe) if field.type in ("float", "int")]
     shape: dict[str, int] = {}
+    recipe: dict[str, float] = {}
     for setting in settings:
         name, _, value = setting.partition("=")
-        if name not in names or not value.isdigit():
-            raise ValueError(f"--set {setting}: expected NAME=INTEGER with NAME one of {', '.join(names)}")
-        shape[name] = int(value)
-    return shape
+        if name in shape_names and value.isdigit():
+            shape[name] = int(value)
+        elif name in recipe_names and re.fullmatch(r"\d+(\.\d+)?", value):
+            recipe[name] = float(value) if "." in value else int(value)
+        else:
+            raise ValueError(
+                f"--set {setting}: expected NAME=INTEGER with NAME one of {', '.join(shape_names)}, "
+                f"or NAME=NUMBER with NAME one of {', '.join(recipe_names)}"
+            )
+    return shape, recipe
 
 
 def export_run(args: argparse.Namespace) -> None:

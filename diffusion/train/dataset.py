@@ -45,8 +45,13 @@ class Dataset:
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
 
 
-def build(path: Path, roots: list[Path], problems: list[Path], vocab_size: int) -> dict[str, object]:
-    """Collect, clean and tokenize the corpus into `path`; returns the summary it writes to sources.json."""
+def build(
+    path: Path, roots: list[Path], problems: list[Path], vocab_size: int, tokenizer_json: Path | None = None
+) -> dict[str, object]:
+    """Collect, clean and tokenize the corpus into `path`; returns the summary it writes to sources.json.
+
+    `tokenizer_json`: the tokenizer to keep, that of weights which a run starts from; None trains one.
+    """
     path.mkdir(parents=True, exist_ok=True)
     dropped: Counter[str] = Counter()
     sources = list(collect(roots, read_problems(problems), dropped))
@@ -54,8 +59,10 @@ def build(path: Path, roots: list[Path], problems: list[Path], vocab_size: int) 
     sources = [source for source in sources if source.package not in HELD_OUT]
     random.Random(0).shuffle(sources)
     texts = [source.text for source in sources]
-    bpe = train_tokenizer(texts[:TOKENIZER_FILES], vocab_size)
-    bpe.save(str(path / "tokenizer.json"))
+    if tokenizer_json:
+        (path / "tokenizer.json").write_bytes(tokenizer_json.read_bytes())
+    else:
+        train_tokenizer(texts[:TOKENIZER_FILES], vocab_size).save(str(path / "tokenizer.json"))
     tokenizer = Tokenizer.load(path / "tokenizer.json")
     packages = sorted({source.package for source in sources})
     n_tokens = save(path, sources, tokenizer)
@@ -80,6 +87,25 @@ def build(path: Path, roots: list[Path], problems: list[Path], vocab_size: int) 
     }
     (path / "sources.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
+
+
+def retokenized(data: Dataset, held_out: Dataset, path: Path, vocab_size: int) -> Path:
+    """A part of a corpus in tokens of a tokenizer of another size, at `path`; kept if it is there."""
+    if (path / "held_out" / "tokenizer.json").exists():
+        return path
+    path.mkdir(parents=True, exist_ok=True)
+    parts = [restored(part) for part in (data, held_out)]
+    train_tokenizer((source.text for source in parts[0]), vocab_size).save(str(path / "tokenizer.json"))
+    for folder, sources in zip((path, path / "held_out"), parts, strict=True):
+        save(folder, sources, Tokenizer.load(path / "tokenizer.json"))
+    (path / "held_out" / "tokenizer.json").write_bytes((path / "tokenizer.json").read_bytes())
+    return path
+
+
+def restored(data: Dataset) -> list[Source]:
+    """The texts of the first files of a corpus; their packages are known by number only."""
+    numbers = range(min(TOKENIZER_FILES, len(data.package)))
+    return [Source(str(data.package[i]), "", "", "", data.tokenizer.decode(data.file(i).tolist())) for i in numbers]
 
 
 def save(path: Path, sources: list[Source], tokenizer: Tokenizer) -> int:

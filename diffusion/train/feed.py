@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from diffusion.train.batches import Batch, Packer
 from diffusion.train.dataset import Dataset
+from diffusion.train.recipe import Recipe
 
 AHEAD = 4  # batches that a worker keeps ready
 
@@ -22,20 +23,23 @@ AHEAD = 4  # batches that a worker keeps ready
 class Packed(IterableDataset[Batch]):
     """Batches of one process."""
 
-    def __init__(self, corpus: Path, rows: int, sequences: int, seed: tuple[int, ...]) -> None:
-        self.corpus, self.rows, self.sequences, self.seed = corpus, rows, sequences, seed
+    def __init__(self, corpus: Path, rows: int, sequences: int, seed: tuple[int, ...], recipe: Recipe) -> None:
+        self.corpus, self.rows, self.sequences, self.seed, self.recipe = corpus, rows, sequences, seed, recipe
 
     def __iter__(self) -> Iterator[Batch]:
         """Draw until nobody asks."""
         worker = get_worker_info()
-        packer = Packer(Dataset.open(self.corpus), self.rows, (*self.seed, worker.id if worker else 0))
+        seed = (*self.seed, worker.id if worker else 0)
+        packer = Packer(Dataset.open(self.corpus), self.rows, seed, self.recipe)
         while True:
             yield packer.batch(self.sequences)
 
 
-def feed(corpus: Path, rows: int, sequences: int, seed: tuple[int, ...], workers: int = 0) -> Iterator[Batch]:
+def feed(
+    corpus: Path, rows: int, sequences: int, seed: tuple[int, ...], workers: int = 0, recipe: Recipe | None = None
+) -> Iterator[Batch]:
     """Batches of `sequences` sequences; `workers` 0 draws in this process."""
-    source = Packed(corpus, rows, sequences, seed)
+    source = Packed(corpus, rows, sequences, seed, recipe or Recipe())
     if not workers:
         return iter(source)
     pinned = torch.cuda.is_available()

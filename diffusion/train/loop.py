@@ -19,7 +19,6 @@ from statistics import mean
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask
 
 from diffusion.checkpoint import load_model, save_model
 from diffusion.config import ModelConfig
@@ -27,8 +26,10 @@ from diffusion.model import Transformer
 from diffusion.train.batches import Batch, Packer
 from diffusion.train.dataset import Dataset
 from diffusion.train.feed import feed
+from diffusion.train.own_drafts import predict, with_own_drafts
+from diffusion.train.recipe import Recipe
 from diffusion.train.step import (
-    AR_WEIGHT,
+    Mask,
     attention_mask,
     clip,
     compute_losses,
@@ -38,7 +39,7 @@ from diffusion.train.step import (
 )
 
 Pair = tuple[float, float]  # (next-token loss, diffusion loss)
-Losses = Callable[[Transformer, Batch, Tensor | BlockMask], tuple[Tensor, Tensor]]
+Losses = Callable[[Transformer, Batch, Mask], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class RunConfig:
     """What one run is; saved in its checkpoints and in the model card."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
+    recipe: Recipe = field(default_factory=Recipe)
     minutes: float = 90.0
     max_steps: int = 0  # a second bound, for runs that must not depend on the clock; 0: none
     rows: int = 640
@@ -124,7 +126,8 @@ def train(corpus: Path, out: Path, config: RunConfig, call_minutes: float = math
     model = new_model(config)
     optimizers = make_optimizers(model, config.lr)
     at = load_checkpoint(out, model, optimizers)
-    batches = feed(corpus, config.rows, config.sequences, (config.seed, at.step), config.workers)
+    batches = feed(corpus, config.rows, config.sequences, (config.seed, at.step), config.workers, config.recipe)
+    batches = prepared(batches, model, config)
     checks = Packer(held_out, config.rows, seed=12345)
     check_batches = [checks.batch(config.sequences).to(config.device) for _ in range(8)]
     losses: Losses = torch.compile(compute_losses, dynamic=False) if config.compile else compute_losses
@@ -158,6 +161,16 @@ def train(corpus: Path, out: Path, config: RunConfig, call_minutes: float = math
     return metrics
 
 
+def prepared(batches: Iterator[Batch], model: Transformer, config: RunConfig) -> Iterator[Batch]:
+    """The batches on the device that trains, with the model's own drafts in them where the recipe says so."""
+    best = torch.compile(predict, dynamic=False) if config.compile else predict
+    for number, batch in enumerate(batches):
+        moved = batch.to(config.device)
+        if config.recipe.own_draft_share:
+            moved = with_own_drafts(best(model, moved, attention_mask(moved)), moved, config.recipe, number)
+        yield moved
+
+
 def optimizer_step(
     losses: Losses,
     model: Transformer,
@@ -168,9 +181,9 @@ def optimizer_step(
     """Forward and backward over the accumulated batches, then one update; returns the mean losses."""
     sums = torch.zeros(2, device=config.device)  # read once a step: a GPU must not wait for it
     for _ in range(config.accumulate):
-        batch = next(batches).to(config.device)
+        batch = next(batches)
         pair = losses(model, batch, attention_mask(batch))
-        ((AR_WEIGHT * pair[0] + pair[1]) / config.accumulate).backward()  # type: ignore[no-untyped-call]
+        ((config.recipe.ar_weight * pair[0] + pair[1]) / config.accumulate).backward()  # type: ignore[no-untyped-call]
         sums += torch.stack(pair).detach()
     clip(model)
     for optimizer in optimizers:

@@ -1,0 +1,95 @@
+"""What a training canvas holds: the right tokens, which rows are fixed, masked or wrong, and what every row weighs.
+
+Rule: fresh noise every time; a canvas weighs 1 by its masked rows and a little by its revealed ones (`weights`).
+
+    content, fixed = noise.content(hole, n_rows); inputs, weights = noise.corrupt(content, fixed, masked)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from diffusion.tokenizer import END, MASK, N_SPECIAL
+from diffusion.train.recipe import Recipe
+
+
+class Noise:
+    """Draws the noise of canvases; `noise_level` is low-discrepancy across them."""
+
+    def __init__(self, recipe: Recipe, vocab_size: int, rng: np.random.Generator) -> None:
+        self.recipe, self.vocab_size, self.rng = recipe, vocab_size, rng
+        self.index, self.offset = 0, rng.random()
+
+    def level(self) -> float:
+        """Uniform in (0, 1) with low discrepancy over successive canvases (golden-ratio sequence)."""
+        self.index += 1
+        return (self.offset + self.index * 0.6180339887498949) % 1.0
+
+    def content(self, hole: np.ndarray, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Right tokens (C,) of a canvas and which of them are fixed; now and then two holes around fixed text."""
+        content = np.full(n_rows, END)
+        fixed = np.zeros(n_rows, dtype=bool)
+        hole = hole[:n_rows]
+        if 6 <= len(hole) <= n_rows - 4 and self.rng.random() < self.recipe.two_holes_share:
+            a, b = np.sort(self.rng.integers(1, len(hole), 2))
+            b = min(b, a + 8)
+            slack = int(self.rng.integers(0, n_rows - len(hole)))
+            content[:a], content[a + slack : slack + len(hole)] = hole[:a], hole[a:]
+            fixed[a + slack : b + slack] = True
+        else:
+            content[: len(hole)] = hole
+        return content, fixed
+
+    def choose_masked(self, content: np.ndarray, fixed: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
+        """Bool (C,): the rows to mask, at least one; now and then those that the `previous` canvas revealed."""
+        rng, recipe = self.rng, self.recipe
+        free = ~fixed
+        if previous is not None and len(previous) == len(free) and rng.random() < recipe.complement_share:
+            complement = np.asarray(free & ~previous)
+            if complement.any():
+                return complement
+        kind = rng.random()
+        if kind < recipe.all_masked_share:
+            return free
+        if kind < recipe.all_masked_share + recipe.length_known_share and (free & (content != END)).any():
+            free = free & (content != END)
+        rows = np.flatnonzero(free)
+        n_masked = max(1, int(np.ceil(self.level() * len(rows))))
+        masked = np.zeros(len(content), dtype=bool)
+        masked[rng.choice(rows, n_masked, replace=False)] = True
+        return masked
+
+    def corrupt(self, content: np.ndarray, fixed: np.ndarray, masked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Canvas input ids and loss weights (C,); a few revealed rows hold wrong tokens."""
+        inputs = np.where(masked, MASK, content)
+        revealed = np.flatnonzero(~masked & ~fixed)
+        wrong = revealed[self.rng.random(len(revealed)) < self.recipe.wrong_token_share]
+        neighbour = content[np.minimum(wrong + 1, len(content) - 1)]
+        random = self.rng.integers(N_SPECIAL, self.vocab_size, len(wrong))
+        inputs[wrong] = np.where(self.rng.random(len(wrong)) < 0.5, neighbour, random)
+        return inputs, self.weights(masked, ~masked & ~fixed, self.recipe.revealed_weight)
+
+    def weights(self, masked: np.ndarray, revealed: np.ndarray, revealed_weight: float) -> np.ndarray:
+        """Loss weights (C,): 1 in all for the masked rows, `revealed_weight` in all for the revealed ones.
+
+        With the number of masked rows uniform this is the 1/t weight of arXiv 2406.07524 with less variance. With
+        `flat_weight` a canvas weighs what the share of its rows that are masked is of its mean, one half.
+        """
+        weights: np.ndarray = masked * (2 / len(masked) if self.recipe.flat_weight else 1 / max(1, masked.sum()))
+        if revealed.any():
+            weights[revealed] = revealed_weight / revealed.sum()
+        return weights
+
+    def from_draft(self, draft: np.ndarray, hole: np.ndarray, n_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Right tokens, input ids and loss weights (C,) of a canvas that starts from a recalled `draft` of its hole.
+
+        Every row of text is revealed, or some are masked again, more of the wrong ones, as the loop does with what it
+        doubts. The rows that hold text, in the draft or in the hole, and one end weigh 1 in all.
+        """
+        content, inputs = np.full(n_rows, END), np.full(n_rows, END)
+        content[: min(len(hole), n_rows)], inputs[: min(len(draft), n_rows)] = hole[:n_rows], draft[:n_rows]
+        rows = np.arange(n_rows) <= max(len(hole), len(draft))
+        doubt = self.rng.random() if self.rng.random() < self.recipe.doubted_share else 0.0
+        masked = rows & (self.rng.random(n_rows) < np.where(inputs == content, 0.2, 1.0) * doubt)
+        inputs[masked] = MASK
+        return content, inputs, self.weights(masked, rows & ~masked, 1.0)

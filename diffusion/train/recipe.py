@@ -1,0 +1,41 @@
+"""What training asks of the model, in numbers: canvases of which sizes, how much of them masked, and what it weighs.
+
+Rule: the defaults are what the ablations of docs/training.md chose; whatever is not here is not a choice.
+
+    Packer(data, rows=640, seed=1, recipe=Recipe(wrong_token_share=0.0)).batch(4)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LARGEST_CANVAS = 64  # rows
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Shares are of 1. Losses: `ar_weight` is that of the next-token loss beside 1 of the masked-diffusion loss.
+
+    A branch holds canvases of `canvas_rows` (drawn by `canvas_shares` where they need not be larger) up to
+    `canvas_budget` rows in all. `same_cut_share` of them begin where the first does, the others elsewhere.
+    A canvas has all its rows masked with `all_masked_share`, all its text with `length_known_share`, else a share of
+    its rows that is uniform in (0, 1). Its masked rows weigh 1 in all, or as many as they are with `flat_weight`.
+    A branch's hole starts from recalled text with `recall_share`, if the file holds any; a share of `doubted_share` of
+    such canvases have some of it masked again. With `own_draft_share` a canvas holds what the model itself reveals.
+    """
+
+    ar_weight: float = 0.3
+    canvas_rows: tuple[int, ...] = (16, 32, LARGEST_CANVAS)
+    canvas_shares: tuple[float, ...] = (0.5, 0.35, 0.15)
+    canvas_budget: int = 112
+    same_cut_share: float = 0.35
+    all_masked_share: float = 0.3
+    length_known_share: float = 0.35
+    complement_share: float = 0.3
+    two_holes_share: float = 0.1
+    wrong_token_share: float = 0.06
+    revealed_weight: float = 0.1
+    flat_weight: bool = False
+    recall_share: float = 0.0
+    doubted_share: float = 0.5
+    own_draft_share: float = 0.0

@@ -1,0 +1,71 @@
+"""diffusion/train/noise.py, echoes.py and own_drafts.py: what training canvases hold besides masks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from diffusion.tokenizer import END, MASK, Tokenizer
+from diffusion.train.echoes import recalled_draft
+from diffusion.train.noise import Noise
+from diffusion.train.own_drafts import with_own_drafts
+from diffusion.train.recipe import Recipe
+from tests.make_data import tiny_packer
+
+SEEN = "def area(self):\n    return self.width * self.height\n\n\ndef half(self):\n    return self."
+
+
+def test_a_draft_is_what_the_file_went_on_with_before(tokenizer: Tokenizer) -> None:
+    ids = np.array(tokenizer.encode(SEEN + "total\n"))
+    start = len(tokenizer.encode(SEEN))
+    draft = recalled_draft(np.random.default_rng(0), ids, start, len(ids) - 1, tokenizer)
+    assert draft is not None
+    assert tokenizer.decode(draft.tolist()) == "width * self.height"
+
+
+def test_nothing_is_recalled_where_nothing_echoes(tokenizer: Tokenizer) -> None:
+    ids = np.array(tokenizer.encode("alpha = 1\nbeta"))
+    assert recalled_draft(np.random.default_rng(0), ids, len(ids) - 1, len(ids), tokenizer) is None
+
+
+def test_a_canvas_that_starts_from_a_draft_asks_for_the_right_tokens_of_every_row() -> None:
+    noise = Noise(Recipe(doubted_share=0.0), 300, np.random.default_rng(0))
+    content, inputs, weights = noise.from_draft(np.array([40, 41, 42]), np.array([40, 50]), 8)
+    assert content.tolist() == [40, 50] + [END] * 6
+    assert inputs.tolist() == [40, 41, 42] + [END] * 5
+    assert weights[:4].tolist() == [0.25] * 4 and not weights[4:].any()
+
+
+def test_wrong_rows_of_a_draft_are_doubted_more_often_than_right_ones() -> None:
+    noise = Noise(Recipe(doubted_share=1.0), 300, np.random.default_rng(0))
+    masked = np.zeros(8)
+    for _ in range(400):
+        _, inputs, weights = noise.from_draft(np.array([40, 41]), np.array([40, 50]), 8)
+        masked += inputs == MASK
+        assert weights[:3].all() and not weights[3:].any()
+    assert masked[1] > 3 * masked[0] > 0 and not masked[3:].any()
+
+
+def test_own_drafts_reveal_the_likely_rows_and_leave_one_masked() -> None:
+    batch = tiny_packer(rows=640, seed=5).batch(2)
+    masked = (batch.ids == MASK) & (batch.canvas > 0)
+    probability = torch.rand(batch.ids.shape, generator=torch.Generator().manual_seed(1))
+    best = probability, torch.full_like(batch.ids, 77)
+    drafted = with_own_drafts(best, batch, Recipe(own_draft_share=1.0), seed=0)
+    revealed = masked & (drafted.ids == 77)
+    assert bool(revealed.any())
+    assert torch.equal(drafted.ids[~revealed], batch.ids[~revealed])
+    assert float(probability[revealed].mean()) > float(probability[masked & ~revealed].mean())
+    assert torch.equal(drafted.targets, batch.targets)
+    for sequence, canvas in enumerate(batch.canvas):
+        for number in set(canvas.tolist()) - {0}:
+            rows = (canvas == number) & (drafted.ids[sequence] == MASK)
+            assert float(drafted.canvas_weight[sequence][rows].sum()) == pytest.approx(1, rel=1e-4)
+
+
+def test_without_a_share_of_own_drafts_a_batch_stays_what_it_is() -> None:
+    batch = tiny_packer(rows=640, seed=5).batch(1)
+    best = torch.ones(batch.ids.shape), torch.full_like(batch.ids, 77)
+    drafted = with_own_drafts(best, batch, replace(Recipe(), own_draft_share=0.0), seed=0)
+    assert torch.equal(drafted.ids, batch.ids) and torch.equal(drafted.canvas_weight, batch.canvas_weight)
