@@ -12,6 +12,7 @@ from diffusion.tokenizer import Tokenizer
 from diffusion.train.batches import Packer
 from diffusion.train.corpus import Source
 from diffusion.train.dataset import Dataset, save
+from diffusion.train.recipe import CHECKS, Recipe
 
 FILES = ("json/decoder.py", "textwrap.py", "bisect.py", "heapq.py", "shlex.py", "queue.py")
 
@@ -35,6 +36,6 @@ def tiny_dataset() -> Dataset:
     return Dataset.open(path)
 
 
-def tiny_packer(rows: int, seed: int = 3) -> Packer:
+def tiny_packer(rows: int, seed: int = 3, recipe: Recipe = CHECKS) -> Packer:
     """A packer of the tiny corpus."""
-    return Packer(tiny_dataset(), rows, seed)
+    return Packer(tiny_dataset(), rows, seed, recipe)

@@ -47,6 +47,13 @@ def test_wrong_rows_of_a_draft_are_doubted_more_often_than_right_ones() -> None:
     assert masked[1] > 3 * masked[0] > 0 and not masked[3:].any()
 
 
+def test_some_canvases_of_a_batch_start_from_drafts() -> None:
+    batch = tiny_packer(rows=640, seed=5, recipe=Recipe(recall_share=1.0, doubted_share=0.0)).batch(8)
+    canvases = [(b, n) for b, canvas in enumerate(batch.canvas) for n in set(canvas.tolist()) - {0}]
+    unmasked = [not bool((batch.ids[b][batch.canvas[b] == n] == MASK).any()) for b, n in canvases]
+    assert 0 < sum(unmasked) < len(canvases)
+
+
 def test_own_drafts_reveal_the_likely_rows_and_leave_one_masked() -> None:
     batch = tiny_packer(rows=640, seed=5).batch(2)
     masked = (batch.ids == MASK) & (batch.canvas > 0)

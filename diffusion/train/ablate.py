@@ -14,13 +14,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from diffusion.config import ModelConfig
 from diffusion.train.recipe import LARGEST_CANVAS, Recipe
 
 SHAPE = ModelConfig(d_model=128, n_layers=4, n_heads=2, n_kv_heads=1, d_ff=352)
+FIRST = Recipe(ar_weight=0.3, recall_share=0.0)  # that of version 2; what was learnt since is in the defaults
 ROWS, SEQUENCES = 640, 5
 N_BATCHES = 12  # held-out ones, drawn from masks alone
 
@@ -30,7 +31,7 @@ class Variant:
     """One run: what is changed, and where its tokens come from (`vocab_size` names the corpus)."""
 
     name: str
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: Recipe = FIRST
     model: ModelConfig = SHAPE
     seed: int = 0
 
@@ -43,8 +44,8 @@ class Variant:
 
 
 def variants() -> list[Variant]:
-    """The first is what the others are compared with, the second shows how much chance alone does."""
-    usual = Recipe()
+    """The first is what the others are compared with, the second shows what chance alone does."""
+    usual = FIRST
     recipes = {
         "next-token loss weighs 0.1": replace(usual, ar_weight=0.1),
         "next-token loss weighs 1": replace(usual, ar_weight=1.0),
@@ -54,7 +55,6 @@ def variants() -> list[Variant]:
         "canvases of 64 rows only": replace(usual, canvas_rows=(LARGEST_CANVAS,), canvas_shares=(1.0,)),
         "flat weight instead of 1/t": replace(usual, flat_weight=True),
         "no wrong tokens": replace(usual, wrong_token_share=0.0),
-        "15% wrong tokens": replace(usual, wrong_token_share=0.15),
         "uniform noise only": replace(usual, all_masked_share=0.0, length_known_share=0.0),
         "60% of the canvases masked whole": replace(usual, all_masked_share=0.6, length_known_share=0.2),
     }
@@ -90,7 +90,7 @@ def run_one(variant: Variant, corpus: Path, out: Path, steps: int) -> None:
     )  # fmt: skip
     metrics = train(corpus, out, config)
     held_out = Dataset.open(corpus / "held_out")
-    from_masks = Packer(held_out, ROWS, 777, replace(Recipe(), all_masked_share=1.0, complement_share=0.0))
+    from_masks = Packer(held_out, ROWS, 777, replace(FIRST, all_masked_share=1.0, complement_share=0.0))
     batches = [from_masks.batch(SEQUENCES) for _ in range(N_BATCHES)]
     metrics["from_masks_loss"] = round(validate(compute_losses, load_model(out / "model")[0], batches)[1], 4)
     metrics["bytes_per_token"] = round(bytes_per_token(held_out), 4)

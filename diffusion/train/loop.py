@@ -27,7 +27,7 @@ from diffusion.train.batches import Batch, Packer
 from diffusion.train.dataset import Dataset
 from diffusion.train.feed import feed
 from diffusion.train.own_drafts import predict, with_own_drafts
-from diffusion.train.recipe import Recipe
+from diffusion.train.recipe import CHECKS, Recipe
 from diffusion.train.step import (
     Mask,
     attention_mask,
@@ -128,7 +128,7 @@ def train(corpus: Path, out: Path, config: RunConfig, call_minutes: float = math
     at = load_checkpoint(out, model, optimizers)
     batches = feed(corpus, config.rows, config.sequences, (config.seed, at.step), config.workers, config.recipe)
     batches = prepared(batches, model, config)
-    checks = Packer(held_out, config.rows, seed=12345)
+    checks = Packer(held_out, config.rows, 12345, CHECKS)
     check_batches = [checks.batch(config.sequences).to(config.device) for _ in range(8)]
     losses: Losses = torch.compile(compute_losses, dynamic=False) if config.compile else compute_losses
     stop: list[int] = []
