@@ -14,7 +14,7 @@ from diffusion.config import ModelConfig
 from diffusion.tokenizer import END, MASK, Tokenizer
 from diffusion.train import corpus
 from diffusion.train.batches import Batch, visible
-from diffusion.train.cli import main, parse_settings
+from diffusion.train.cli import main, parse_settings, with_earlier
 from diffusion.train.feed import feed
 from diffusion.train.holes import TokenTable, argument_span, block_span, choose_hole, rest_of_line
 from diffusion.train.loop import RunConfig, train
@@ -163,6 +163,13 @@ def test_a_short_run_learns_checkpoints_resumes_and_exports(tmp_path: Path) -> N
     assert main(["export", *arguments]) == 0
     assert json.loads((tmp_path / "out" / "training.json").read_text())["metrics"]["step"] == 16
     assert main(["export", *arguments, "--int8"]) == 0
+    record = {"run": {"start_from": str(tmp_path / "out")}, "metrics": {}, "corpus": {"packages": {"new": {}}}}
+    (tmp_path / "out" / "training.json").write_text(
+        json.dumps({"run": {"lr": 1}, "metrics": {"step": 16}, "corpus": {"packages": {"old": {}}}})
+    )
+    merged = with_earlier(record)
+    assert merged["corpus"]["packages"] == {"old": {}, "new": {}}
+    assert merged["earlier"] == [{"run": {"lr": 1}, "metrics": {"step": 16}}]
     stored = model.embed.weight
     read = load_model(tmp_path / "out")[0].embed.weight
     assert not torch.equal(read, stored)

@@ -14,6 +14,7 @@ import site
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 RECIPE = """\
 The recipe, in three commands:
@@ -166,15 +167,28 @@ def export_run(args: argparse.Namespace) -> None:
     else:
         for name in ("config.json", "tokenizer.json", "model.safetensors"):
             shutil.copyfile(model / name, target / name)
-    record = {
-        "run": json.loads((args.run / "run.json").read_text(encoding="utf-8")),
-        "metrics": json.loads(metrics[-1]),
-        "corpus": json.loads((args.corpus / "sources.json").read_text(encoding="utf-8")),
-    }
+    record = with_earlier(
+        {
+            "run": json.loads((args.run / "run.json").read_text(encoding="utf-8")),
+            "metrics": json.loads(metrics[-1]),
+            "corpus": json.loads((args.corpus / "sources.json").read_text(encoding="utf-8")),
+        }
+    )
     (target / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if args.notice:
         args.notice.write_text(notice(record["corpus"]["packages"]), encoding="utf-8")
     print(f"wrote {target}")
+
+
+def with_earlier(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with the runs whose weights it started from, and their packages among its own."""
+    started = Path(record["run"].get("start_from") or ".") / "training.json"
+    if not started.exists():
+        return record
+    last = json.loads(started.read_text(encoding="utf-8"))
+    packages = {**last["corpus"]["packages"], **record["corpus"].get("packages", {})}
+    earlier = [*last.get("earlier", []), {"run": last["run"], "metrics": last["metrics"]}]
+    return {**record, "corpus": {**record["corpus"], "packages": packages}, "earlier": earlier}
 
 
 def notice(packages: dict[str, dict[str, object]]) -> str:
