@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-ABI_VERSION = 3
+ABI_VERSION = 2
 MAX_ROWS = 128
 MAX_HOLES = 8
 PRECISIONS = {"bf16": 0, "int8": 1, "fp8": 2}
@@ -94,7 +94,6 @@ class DraftSlot(ctypes.Structure):
         ("ids", c_int32 * MAX_ROWS),
         ("guess", c_int32 * MAX_ROWS),
         ("probability", c_float * MAX_ROWS),
-        ("own", c_float * MAX_ROWS),
     ]
 
 

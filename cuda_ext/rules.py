@@ -104,21 +104,6 @@ def expand(rules: list[Rule], flags: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return np.stack(forbidden), np.stack(ends)
 
 
-def judged(probability: np.ndarray, own: np.ndarray, weights: tuple[float, float, float]) -> np.ndarray:
-    """The chances of a recalled text's tokens, each to be right if all before it are, once the model has looked at it.
-
-    `probability` float32 (T,): what recall says of them. `own` float32 (T,): what the model, seeing the whole text,
-    gives the token of each row. The chance that the first k tokens are right is a logistic function of what recall says
-    of them and of the least that the model gives one of them, and never grows with k. Returns float32 (T,).
-    """
-    recalled, seen = (np.clip(x, 1e-4, 1 - 1e-4) for x in (np.cumprod(probability), np.minimum.accumulate(own)))
-    bias, of_recalled, of_seen = weights
-    score = bias + of_recalled * np.log(recalled / (1 - recalled)) + of_seen * np.log(seen / (1 - seen))
-    right = np.minimum.accumulate(1 / (1 + np.exp(-score)))
-    chances: np.ndarray = (right / np.concatenate(([1.0], right[:-1]))).astype(np.float32)
-    return chances
-
-
 def unsure(fixed: np.ndarray, probability: np.ndarray, is_text: np.ndarray, below: float) -> bool:
     """Whether a hole's text, decided up to there, is right with a chance below `below`.
 

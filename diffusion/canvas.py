@@ -15,9 +15,8 @@ from functools import cached_property
 
 import numpy as np
 
-from cuda_ext.rules import LEFT, RIGHT, Rule, judged, row_rules, unsure
+from cuda_ext.rules import LEFT, RIGHT, Rule, row_rules, unsure
 from diffusion.healing import Edge
-from diffusion.recall import BLOCK_JUDGE_WEIGHTS, LINE_JUDGE_WEIGHTS
 from diffusion.request import UNSURE, Draft, Hole, Start
 from diffusion.tokenizer import END, MASK, Tokenizer
 
@@ -28,7 +27,7 @@ class Canvas:
 
     `ids` int64 (C,): MASK, END or a text token. `fixed` bool (C,): rows that must stay. `probability` float32 (C,):
     how sure the model was of a revealed row. `holes` are half-open row ranges; `multiline` says of each hole
-    whether it may hold line breaks. `recalled` bool (C,): rows that still hold a recalled text.
+    whether it may hold line breaks.
     """
 
     tokenizer: Tokenizer
@@ -39,7 +38,6 @@ class Canvas:
     multiline: list[bool]
     left: Edge
     right: Edge
-    recalled: np.ndarray
 
     @classmethod
     def blank(
@@ -64,8 +62,7 @@ class Canvas:
         left = left if isinstance(middle[0], Hole) else Edge(left.text, None)
         right = right if isinstance(middle[-1], Hole) else Edge(right.text, None)
         rows, certain = np.array(ids, dtype=np.int64), np.ones(len(ids), dtype=np.float32)
-        nothing = np.zeros(len(ids), dtype=bool)
-        canvas = cls(tokenizer, rows, np.array(fixed), certain, holes, multiline, left, right, nothing)
+        canvas = cls(tokenizer, rows, np.array(fixed), certain, holes, multiline, left, right)
         if start is not None and start.text:
             canvas.begin(start)
         return canvas
@@ -86,14 +83,6 @@ class Canvas:
         self.fixed[first : min(first + n_fixed, row)] = True
         if start.closed:
             self.ids[row:stop] = END
-        if start.recalled:
-            self.recalled[first:row] = ~self.fixed[first:row] & (self.ids[first:row] != MASK)
-
-    def judge(self, own: np.ndarray) -> None:
-        """Believe in a recalled text as much as the model does, which gives its rows `own` float32 (C,)."""
-        if self.recalled.any():
-            weights = BLOCK_JUDGE_WEIGHTS if self.multiline[0] else LINE_JUDGE_WEIGHTS
-            self.probability[self.recalled] = judged(self.probability[self.recalled], own[self.recalled], weights)
 
     def _encoded(self, left: str, text: str) -> tuple[list[int], int]:
         """Tokens of left + text, and how many must stay.

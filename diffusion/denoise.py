@@ -48,8 +48,6 @@ def denoise(
         step += 1
         late = deadline_ms is not None and (time.perf_counter() - started) * 1000 >= deadline_ms
         stats = predict(model, cache, canvas, temperature, seed, step)
-        if step == 1:
-            canvas.judge(stats.own.numpy())
         last = late or step >= policy.max_steps
         doubted = np.zeros_like(canvas.fixed)
         ids, masked = torch.from_numpy(canvas.ids), torch.from_numpy(canvas.masked)

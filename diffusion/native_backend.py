@@ -155,12 +155,9 @@ def rows_of(values: object, canvas: Canvas) -> np.ndarray:
 
 
 def take_over(canvas: Canvas, slot: native.DraftSlot) -> None:
-    """Make the canvas what the native loop's canvas is; what is thought of recalled rows is known here only."""
-    if slot.step == 1:
-        canvas.judge(np.asarray(slot.own, dtype=np.float32)[: len(canvas.ids)])
-    ids, probability = rows_of(slot.ids, canvas), np.asarray(slot.probability, dtype=np.float32)[: len(canvas.ids)]
-    canvas.recalled &= ids == canvas.ids
-    canvas.ids, canvas.probability = ids, np.where(canvas.recalled, canvas.probability, probability)
+    """Make the canvas what the native loop's canvas is."""
+    canvas.ids = rows_of(slot.ids, canvas)
+    canvas.probability = np.asarray(slot.probability, dtype=np.float32)[: len(canvas.ids)]
 
 
 def control_of(canvas: Canvas, policy: Policy, request: InfillRequest | None) -> native.Control:

@@ -31,10 +31,6 @@ BLOCK_WEIGHTS = (-6.749, 0.883, 0.393, 1.179, 0.830, -0.155, -0.535, -0.099)
 LINE_WORD_WEIGHTS = (2.871, -1.145, 1.849, -0.728, -0.711)
 BLOCK_WORD_WEIGHTS = (3.160, -1.402, 1.869, -0.755, -0.586)
 
-# Of `cuda_ext.rules.judged`: what the model thinks of a recalled text, beside what is said of it here.
-LINE_JUDGE_WEIGHTS = (0.0, 1.0, 0.0)
-BLOCK_JUDGE_WEIGHTS = (0.0, 1.0, 0.0)
-
 
 class Guess(NamedTuple):
     """A text for the hole, and the chance that it is exactly right."""
@@ -74,7 +70,7 @@ def starts(request: InfillRequest, above: float = RECALL_ABOVE) -> list[Start]:
     suffix = "".join(str(part) for part in fixed) + request.suffix
     guesses = recall(request.prefix, suffix, multiline=hole.multiline, others=request.recall_from)
     likely = [guess for guess in guesses if guess.probability >= above]
-    return [Start(words(guess, guesses, hole.multiline), recalled=True) for guess in likely]
+    return [Start(words(guess, guesses, hole.multiline)) for guess in likely]
 
 
 def words(guess: Guess, guesses: list[Guess], multiline: bool) -> tuple[tuple[str, float], ...]:

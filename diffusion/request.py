@@ -32,12 +32,10 @@ class Start:
     `pieces` are stretches of text, each with the chance that it is right if all before it are; a token that touches a
     piece of probability 0 is masked.
     `closed`: the hole ends behind them, else masks follow. Without any text the hole is all masks.
-    `recalled`: they are a text found elsewhere, of which the model is asked what it thinks.
     """
 
     pieces: tuple[tuple[str, float], ...]
     closed: bool = True
-    recalled: bool = False
 
     @property
     def text(self) -> str:

@@ -99,14 +99,3 @@ def test_a_start_keeps_the_partial_token_at_the_cursor_where_no_token_of_the_sta
     n_fixed = int(canvas.fixed.sum())
     assert tokenizer.decode(canvas.ids[:n_fixed].tolist()) == " del"
     assert canvas.draft(canvas.ids, 1, 1, "complete").text == "ivered"
-
-
-def test_only_rows_of_a_recalled_start_are_judged(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diffusion.canvas.LINE_JUDGE_WEIGHTS", (0.0, 0.0, 1.0))
-    pieces = (("return", 0.5), (" x", 0.5))
-    own = np.full(6, 0.25, dtype=np.float32)
-    for recalled in (False, True):
-        canvas = Canvas.blank(tokenizer, (Hole(6),), NO_EDGE, NO_EDGE, Start(pieces, recalled=recalled))
-        canvas.judge(own)
-        assert canvas.probability[0] == pytest.approx(0.25 if recalled else 0.5, rel=1e-3)
-        assert not canvas.recalled[2:].any() and canvas.recalled[:2].all() == recalled

@@ -212,9 +212,6 @@ def test_a_step_is_that_of_the_plain_loop(
     probability = np.array(state.probability[:n], dtype=np.float32)
     step, last = state.step + 1, late or state.step + 1 >= control.max_steps
     revisions_left = state.revisions_left
-    looked_at = masked | ((~masked & ~fixed & (ids != END) & ~doubted_before) & (revisions_left > 0))
-    if control.has_right:
-        looked_at[slice(*holes[-1])] = True
     doubted = np.zeros(n, dtype=bool)
     if last:
         written = guess(ids, masked, stats, holes)
@@ -249,6 +246,5 @@ def test_a_step_is_that_of_the_plain_loop(
     assert out.ids[:n] == ids.tolist() == state.ids[:n]
     assert out.guess[:n] == guess(ids, masked, stats, holes).tolist()
     assert np.array(out.probability[:n], dtype=np.float32).tolist() == probability.tolist()
-    assert np.array(out.own[:n], dtype=np.float32).tolist() == (stats.own.numpy() * looked_at).tolist()
     assert state.revisions_left == revisions_left
     assert [bool(x) for x in state.doubted[:n]] == doubted_before.tolist()

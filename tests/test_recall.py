@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cuda_ext.rules import judged
 from diffusion.recall import recall
 
 
@@ -68,16 +66,3 @@ def test_chances_are_chances_and_guesses_are_found_in_the_text(prefix: str, suff
     for guess in guesses:
         assert all(line in prefix or line in suffix for line in guess.text.split("\n"))
         assert multiline or "\n" not in guess.text
-
-
-def test_what_the_model_thinks_little_of_is_believed_less() -> None:
-    recalled = np.array([0.8, 0.8, 1.0], dtype=np.float32)
-    doubtful = judged(recalled, np.array([0.9, 0.1, 0.9], dtype=np.float32), (0.0, 0.5, 0.5))
-    likely = judged(recalled, np.array([0.9, 0.9, 0.9], dtype=np.float32), (0.0, 0.5, 0.5))
-    assert doubtful[0] == likely[0] and doubtful[1] < likely[1]
-    assert float(doubtful[2]) == 1.0, "the chance of a longer beginning does not rise again"
-
-
-def test_without_a_word_from_the_model_chances_stay_what_recall_says() -> None:
-    recalled, own = np.array([0.9, 0.5, 0.7], dtype=np.float32), np.full(3, 0.3, dtype=np.float32)
-    np.testing.assert_allclose(judged(recalled, own, (0.0, 1.0, 0.0)), recalled, rtol=1e-4)

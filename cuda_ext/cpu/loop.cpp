@@ -115,7 +115,7 @@ void Run::autoregress(int last_id) {
     for (int i = 0; i < control_.n_rows; ++i) {
       draft.guess[i] = mz_masked(&control_, &canvas_, i) ? control_.end_id : canvas_.ids[i];
       draft.ids[i] = draft.done ? draft.guess[i] : canvas_.ids[i];
-      draft.probability[i] = canvas_.probability[i], draft.own[i] = 0;
+      draft.probability[i] = canvas_.probability[i];
     }
     publish();
   }

@@ -115,7 +115,7 @@ __global__ void mz_commit_token(mz_commit_args a) {
     draft->guess[row] = mz_masked(c, s, row) ? c->end_id : s->ids[row];
     if (*done) s->ids[row] = draft->guess[row];
     draft->ids[row] = s->ids[row];
-    draft->probability[row] = s->probability[row], draft->own[row] = 0;
+    draft->probability[row] = s->probability[row];
   }
   __threadfence_system();
   __syncthreads();

@@ -92,7 +92,6 @@ MZ_DEVICE void mz_decide(const mz_control* c, mz_canvas* s, const uint8_t* flags
                          mz_draft* out, mz_decision* d) {
   const int row = threadIdx.x, hole = mz_hole_of(c, row), steps_left = c->max_steps - s->step;
   const bool last = late || steps_left <= 1;
-  if (row < c->n_rows) out->own[row] = mz_needs_stat(c, s, row) ? rows[row].own : 0;
   mz_find_ends(c, s, rows, hole, d);
   const int written = last ? mz_guess_row(c, s, rows, hole, d) : mz_choose_row(c, s, rows, steps_left, hole, d);
   const bool doubted = !last && mz_doubts_row(c, s, rows, d);

@@ -14,7 +14,7 @@
 #define MZ_HD static inline
 #endif
 
-#define MZ_ABI_VERSION 3
+#define MZ_ABI_VERSION 2
 #define MZ_MAX_ROWS 128  // rows of a canvas
 #define MZ_MAX_HOLES 8
 
@@ -61,7 +61,6 @@ typedef struct {
   int32_t ids[MZ_MAX_ROWS];    // the canvas after the step, masked rows included
   int32_t guess[MZ_MAX_ROWS];  // the same with every masked row decided
   float probability[MZ_MAX_ROWS];
-  float own[MZ_MAX_ROWS];  // what the step's forward pass gave the token that the row held before, 0 if it did not look
 } mz_draft;
 
 // Statistics of one row, mergeable over parts of the vocabulary. Sums are relative to `max`.
@@ -315,8 +314,7 @@ MZ_HD int mz_commit(const mz_control* c, mz_canvas* s, const uint8_t* flags, con
   int32_t written[MZ_MAX_ROWS], doubted[MZ_MAX_ROWS];
   const int last = late || s->step + 1 >= c->max_steps;
   s->step += 1;
-  for (int row = 0; row < c->n_rows; ++row)
-    doubted[row] = 0, out->own[row] = mz_needs_stat(c, s, row) ? rows[row].own : 0;
+  for (int row = 0; row < c->n_rows; ++row) doubted[row] = 0;
   if (last) {
     mz_guess(c, s, rows, written);
   } else {
