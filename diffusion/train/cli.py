@@ -65,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=int, default=0, help="processes that draw batches (0: the training process)")
     run.add_argument("--start-from", default="", help="model folder for a warm restart")
     run.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="e.g. d_model=512 recall_share=0.2")
+    run.add_argument("--seed", type=int, default=0, help="other seeds draw other files, holes and noise")
     run.add_argument("--no-compile", action="store_true", help="eager; slower, but needs no C++ compiler")
     export = commands.add_parser("export", help="copy a trained model into a model folder")
     export.add_argument("--run", type=Path, default=Path(".runs/default"))
@@ -118,6 +119,7 @@ def start_run(args: argparse.Namespace) -> None:
         sequences=args.sequences,
         accumulate=args.accumulate,
         workers=args.workers,
+        seed=args.seed,
         device=args.device,
         compile=not args.no_compile,
         start_from=args.start_from,
