@@ -31,7 +31,7 @@ class Policy:
 
     threshold: float = 0.7
     max_steps: int = 32
-    revise_below: float = 0.02
+    revise_below: float = 0.001
     max_revisions: int = 4
 
 
