@@ -47,7 +47,9 @@ def measure(decoder: Decoder, cases: list[Case], n_rows: int) -> Point:
 
 
 def svg(curves: dict[Key, list[Point]], tokens: dict[Key, Point]) -> str:
-    """Curves of diffusion, and a circle for each canvas size decoded token by token."""
+    """Curves of diffusion, and a circle for each decoded token by token; none where nothing is right."""
+    curves = {key: points for key, points in curves.items() if any(exact for _, exact, _ in points)}
+    tokens = {key: tokens[key] for key in curves}
     most_passes = max(point[0] for points in (*curves.values(), tokens.values()) for point in points)
     most_exact = max(point[1] for points in (*curves.values(), tokens.values()) for point in points) * 1.15
 
@@ -57,15 +59,15 @@ def svg(curves: dict[Key, list[Point]], tokens: dict[Key, Point]) -> str:
     parts = [line([(LEFT, TOP + SIZE), (LEFT + SIZE, TOP + SIZE)], GRID), line([(LEFT, TOP), (LEFT, TOP + SIZE)], GRID)]
     for share in (0.25, 0.5, 0.75, 1):
         parts.append(label(LEFT - 8, TOP + (1 - share) * SIZE + 4, f"{most_exact * share:.1%}", anchor="end"))
-        parts.append(label(LEFT + share * SIZE, TOP + SIZE + 20, f"{most_passes * share:.0f}"))
+        parts.append(label(LEFT + share * SIZE, TOP + SIZE + 20, f"{most_passes * share:.1f}"))
     parts.append(label(LEFT + SIZE / 2, TOP + SIZE + 44, "forward passes, mean"))
     for row, (key, points) in enumerate(curves.items()):
         colour = COLOURS[key]
         x, y = where(tokens[key])
         parts.append(line([where(point) for point in points], colour))
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(label(LEFT + 12, TOP + 14 + 18 * row, f"canvas of {key[0]}, {key[1]}", colour, "start"))
-    parts.append(label(LEFT + 12, TOP + 14 + 18 * len(curves), "circles: token by token", INK, "start"))
+        parts.append(label(LEFT + SIZE, TOP + SIZE - 80 + 18 * row, f"canvas of {key[0]}, {key[1]}", colour, "end"))
+    parts.append(label(LEFT + SIZE, TOP + SIZE - 80 + 18 * len(curves), "circles: token by token", INK, "end"))
     size_of = f'width="{LEFT + SIZE + 30}" height="{TOP + SIZE + 64}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size_of} font-family="{FONT}" font-size="12">'
     return "\n".join([head, f'<rect width="100%" height="100%" fill="{PAPER}"/>', *parts, "</svg>\n"])
