@@ -212,7 +212,10 @@ def test_moving_away_takes_it_away(editor: Emacs) -> None:
 
 def test_completion_at_point_works_with_eglot_alone(tmp_path: Path) -> None:
     head, _, rest = INIT.partition("(load ")
-    alone = '(setq eglot-server-programs `((python-mode . ({python} "-m" "lsp_server"))))\n(require \'eglot)\n'
+    options = ":initializationOptions (:minConfidencePercent 0)"  # as everywhere here: whatever the model believes
+    alone = (
+        f'(setq eglot-server-programs `((python-mode . ({{python}} "-m" "lsp_server" {options}))))\n(require \'eglot)\n'
+    )
     editor = Emacs(tmp_path, init_text=head + "(require 'eglot)\n" + alone + rest[rest.index("(add-hook") :])
     try:
         editor.until(lambda: editor.eval("(and (eglot-current-server) t)") == "t", "the server")
