@@ -1,6 +1,6 @@
 """What training asks of the model, in numbers: canvases of which sizes, how much of them masked, and what it weighs.
 
-Rule: the defaults are what the ablations of docs/training.md chose; whatever is not here is not a choice.
+Rule: the defaults are what docs/training.md found no reason to change; whatever is not here is not a choice.
 
     Packer(data, rows=640, seed=1, recipe=Recipe(wrong_token_share=0.0)).batch(4)
 """
