@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 MAX_ROWS = 128
 MAX_HOLES = 8
 PRECISIONS = {"bf16": 0, "int8": 1, "fp8": 2}

@@ -43,14 +43,14 @@ class Twin:
         self.shape, self.precision = shape, precision
         self.d_head = shape.d_model // shape.n_heads
         n_qkv = (shape.n_heads + 2 * shape.n_kv_heads) * self.d_head
-        columns = {"embed": shape.d_model, "qkv": shape.d_model, "o": shape.d_model, "gate_up": shape.d_model}
         rows = {"embed": shape.vocab_size, "qkv": n_qkv, "o": shape.d_model, "gate_up": 2 * shape.d_ff}
-        columns["down"], rows["down"] = shape.d_ff, shape.d_model
+        rows |= {"down": shape.d_model, "left": shape.vocab_size + 1, "right": shape.vocab_size + 1}
         self.weights = {name: from_words(words.reshape(-1)) for name, words in tensors.items()}
         for name, weight in self.weights.items():
             kind = name.removesuffix(".weight").split(".")[-1]
             if kind in rows:
-                self.weights[name] = weight.view(rows[kind], columns[kind])
+                self.weights[name] = weight.view(rows[kind], -1)
+        self.context_ids = np.full(capacity, shape.vocab_size)
         self._quantised: dict[str, tuple[Tensor, Tensor]] = {}
         self.k = torch.zeros(shape.n_layers, shape.n_kv_heads, capacity, self.d_head)
         self.v = torch.zeros_like(self.k)
@@ -83,9 +83,12 @@ class Twin:
     def forward(self, ids: np.ndarray, start: int, causal: bool) -> Tensor:
         """Logits (n, vocab) of rows behind `start` cached ones: context rows if `causal`, else canvas rows."""
         shape, rows = self.shape, torch.from_numpy(np.asarray(ids, dtype=np.int64))
-        x = self.norm(self.weights["embed.weight"][rows], "embed_norm.weight")
-        if not causal:
-            x = x + self.weights["canvas_embed"]
+        left, right = self.neighbours(np.asarray(ids), start)
+        x = self.norm(self.weights["embed.weight"][rows], "embed_norm.weight") + self.weights["left"][left]
+        if causal:
+            self.context_ids[start : start + len(ids)] = ids
+        else:
+            x = x + self.weights["canvas_embed"] + self.weights["right"][right]
         for layer in range(shape.n_layers):
             block = f"blocks.{layer}."
             heads = self.linear(self.norm(x, block + "attn_norm.weight"), block + "qkv.weight")
@@ -93,6 +96,12 @@ class Twin:
             gate, up = self.linear(self.norm(x, block + "mlp_norm.weight"), block + "gate_up.weight").chunk(2, dim=-1)
             x = x + self.linear(F.silu(gate) * up, block + "down.weight")
         return self.linear(self.norm(x, "norm.weight"), "embed.weight")
+
+    def neighbours(self, ids: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens left and right of every row, vocab_size where there is none."""
+        none = self.shape.vocab_size
+        before = self.context_ids[start - 1] if start else none
+        return np.append(before, ids[:-1]), np.append(ids[1:], none)
 
     def attend(self, layer: int, heads: Tensor, start: int, causal: bool) -> Tensor:
         """Attention output (n, d_model); keys and values of the rows are written behind the first `start`."""

@@ -74,8 +74,11 @@ def never() -> bool:
     return False
 
 
-def random_bf16(config: ModelConfig, seed: int = 0) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, bfloat16 words) of every tensor of a model of this shape, one at a time."""
+def random_bf16(config: ModelConfig, tables: bool, seed: int = 0) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, bfloat16 words) of every tensor of a model of this shape, one at a time.
+
+    With `tables`, what neighbours add is looked up, as the native library wants it, instead of multiplied.
+    """
     rng = np.random.default_rng(seed)
     d, f, kv = config.d_model, config.d_ff, config.n_kv_heads * config.d_head
     matrices = {"qkv": (d + 2 * kv, d), "o": (d, d), "gate_up": (2 * f, d), "down": (d, f)}
@@ -90,6 +93,8 @@ def random_bf16(config: ModelConfig, seed: int = 0) -> Iterator[tuple[str, np.nd
 
     one = np.uint16(0x3F80)
     yield "embed.weight", normal(config.vocab_size, d, 0.05)
+    for side in ("left", "right"):
+        yield (side, normal(config.vocab_size + 1, d, 0.5)) if tables else (f"{side}.weight", normal(d, d, d**-0.5))
     yield "canvas_embed", normal(1, d, 0.5)
     for name in ("embed_norm.weight", "norm.weight"):
         yield name, np.full(d, one)
@@ -160,7 +165,7 @@ def native_backend(config: ModelConfig, precision: str, threads: int) -> Backend
     from cuda_ext import native
     from diffusion.native_backend import NativeBackend, shape_of
 
-    model = native.NativeModel(shape_of(config), random_bf16(config), precision, threads)
+    model = native.NativeModel(shape_of(config), random_bf16(config, tables=True), precision, threads)
     return NativeBackend(config, model, {})
 
 
@@ -177,7 +182,7 @@ def torch_backend(config: ModelConfig, threads: int, compiled: bool) -> Backend:
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     tensors = {
         name: torch.from_numpy(words).view(torch.bfloat16).view(shapes[name]).to(inference_dtype("cpu"))
-        for name, words in random_bf16(config)
+        for name, words in random_bf16(config, tables=False)
     }
     model.load_state_dict(tensors, assign=True)
     model.requires_grad_(False).eval()

@@ -10,7 +10,7 @@ forward pass knows neither: *who sees whom* is the `attend` function that the ca
     logits = model.denoise(canvas_ids, cache)           # every denoising step
 
 RMSNorm (arXiv 1910.07467), RoPE (2104.09864), grouped-query attention (2305.13245), QK-norm (2010.04245),
-SwiGLU (2002.05202), block diffusion over a cached context (2503.09573).
+SwiGLU (2002.05202), block diffusion over a cached context (2503.09573), neighbours as in token shift (2305.13048).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffusion.config import ModelConfig
+from diffusion.tokenizer import END
 
 # (layer, q (B, H, R, D), k (B, G, R, D), v (B, G, R, D)) -> (B, H, R, D); H query heads share G key heads.
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -100,13 +101,15 @@ class Transformer(nn.Module):
         self.embed = nn.Embedding(config.vocab_size, config.d_model)
         self.embed_norm = nn.RMSNorm(config.d_model, eps=1e-6)
         self.canvas_embed = nn.Parameter(torch.zeros(config.d_model))
+        self.left = nn.Linear(config.d_model, config.d_model, bias=False)
+        self.right = nn.Linear(config.d_model, config.d_model, bias=False)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """Normal weights; residual branches start at zero, so the first forward pass only looks tokens up."""
+        """Normal weights; residual branches and neighbours start at zero: the first pass only looks tokens up."""
         for name, parameter in self.named_parameters():
-            if name.endswith(("o.weight", "down.weight")):
+            if name.endswith(("o.weight", "down.weight", "left.weight", "right.weight")):
                 nn.init.zeros_(parameter)
             elif name == "canvas_embed":
                 nn.init.normal_(parameter, std=0.5, generator=generator)
@@ -115,14 +118,18 @@ class Transformer(nn.Module):
             elif parameter.dim() == 2:
                 nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5, generator=generator)
 
-    def forward(self, ids: Tensor, positions: Tensor, canvas: Tensor, attend: Attend) -> Tensor:
+    def forward(
+        self, ids: Tensor, positions: Tensor, left: Tensor, right: Tensor, canvas: Tensor, attend: Attend
+    ) -> Tensor:
         """Hidden rows (B, R, d_model) after the last norm.
 
-        `ids`, `positions` are int64 (B, R); `canvas` is bool (B, R) or (1, 1): true for rows of a canvas, which
-        predict their own token, false for context rows, which predict the next one.
+        `ids`, `positions` are int64 (B, R), as are the tokens `left` and `right` of every row, END where none is: a
+        row knows its neighbours without attending, a context row its left one only. `canvas` is bool (B, R) or (1, 1):
+        true for rows of a canvas, which predict their own token, false for context rows, which predict the next one.
         """
-        x = self.embed_norm(self.embed(ids))
-        x = x + canvas[..., None].to(x.dtype) * self.canvas_embed.to(x.dtype)
+        tokens, before, behind = (self.embed_norm(self.embed(each)) for each in (ids, left, right))
+        x = tokens + self.left(before)
+        x = x + canvas[..., None].to(x.dtype) * (self.canvas_embed.to(x.dtype) + self.right(behind))
         cos, sin = rope_tables(positions, self.config.d_head, self.config.rope_base)
         for layer, block in enumerate(self.blocks):
             x = block(x, cos, sin, layer, attend)
@@ -148,7 +155,8 @@ class Transformer(nn.Module):
         device = self.embed.weight.device
         rows = torch.tensor([ids], device=device)
         positions = torch.arange(start, stop, device=device)[None]
-        hidden = self.forward(rows, positions, torch.zeros(1, 1, dtype=torch.bool, device=device), attend)
+        left, right = neighbours(rows, cache)
+        hidden = self.forward(rows, positions, left, right, torch.zeros(1, 1, dtype=torch.bool, device=device), attend)
         cache.ids.extend(ids)
         return hidden[0]
 
@@ -168,7 +176,13 @@ class Transformer(nn.Module):
 
         positions = torch.arange(start, stop, device=canvas_ids.device)[None]
         everywhere = torch.ones(1, 1, dtype=torch.bool, device=canvas_ids.device)
-        return self.forward(canvas_ids, positions, everywhere, attend)
+        return self.forward(canvas_ids, positions, *neighbours(canvas_ids, cache), everywhere, attend)
+
+
+def neighbours(ids: Tensor, cache: ContextCache) -> tuple[Tensor, Tensor]:
+    """Left and right neighbours of rows `ids` (1, R) that follow the cached context, END where none is; both (1, R)."""
+    before = cache.ids[-1] if cache.ids else END
+    return F.pad(ids, (1, 0), value=before)[:, :-1], F.pad(ids, (0, 1), value=END)[:, 1:]
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

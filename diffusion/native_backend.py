@@ -74,7 +74,8 @@ class NativeBackend:
         precision = precision or ("bf16" if kind == "cuda" else "int8")
         tensors = read_bf16(path / "model.safetensors")
         try:
-            model = native.NativeModel(shape_of(config), tensors, precision, threads or default_threads(), kind)
+            given = with_neighbour_tables(tensors, config)
+            model = native.NativeModel(shape_of(config), given, precision, threads or default_threads(), kind)
         except ValueError as error:
             raise ValueError(f"{path / 'model.safetensors'} does not fit its config.json: {error}") from error
         info: dict[str, object] = {
@@ -213,6 +214,37 @@ def as_bf16(path: Path, dtype: str, data: bytes, scales: bytes = b"") -> np.ndar
         values = (values.reshape(len(scale), -1).astype(np.float32) * scale[:, None]).ravel()
     elif dtype != "F32":
         raise ValueError(f"cannot read {path}: its tensors are {dtype}, not BF16, F32 or I8 with scales")
-    bits = values.view("<u4")
+    return rounded(values)
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Float32 `values` as bfloat16 words, to nearest even."""
+    bits = np.ascontiguousarray(values).view("<u4")
     words: np.ndarray = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
     return words
+
+
+def widened(words: np.ndarray) -> np.ndarray:
+    """Float32 of bfloat16 words."""
+    values: np.ndarray = (words.astype(np.uint32) << 16).view(np.float32)
+    return values
+
+
+def with_neighbour_tables(tensors: dict[str, np.ndarray], config: ModelConfig) -> dict[str, np.ndarray]:
+    """The tensors as the library wants them: what a token adds to the rows beside it, looked up instead of multiplied.
+
+    `left` and `right` (vocab_size + 1, d_model), END's row again at the end, instead of `left.weight` and
+    `right.weight`; ValueError if those are not there.
+    """
+    missing = {"embed.weight", "embed_norm.weight", "left.weight", "right.weight"} - tensors.keys()
+    if missing:
+        raise ValueError(f"{', '.join(sorted(missing))} missing")
+    embedded = widened(tensors["embed.weight"]).reshape(config.vocab_size, config.d_model)
+    mean_squares = np.square(embedded).mean(axis=1, keepdims=True)
+    normed = embedded / np.sqrt(mean_squares + 1e-6) * widened(tensors["embed_norm.weight"])
+    normed = np.concatenate((normed, normed[END : END + 1]))
+    rest = {name: words for name, words in tensors.items() if name not in ("left.weight", "right.weight")}
+    for side in ("left", "right"):
+        matrix = widened(tensors[f"{side}.weight"]).reshape(config.d_model, config.d_model)
+        rest[side] = rounded(normed @ matrix.T)
+    return rest

@@ -33,6 +33,7 @@ from cuda_ext.native import (
 from cuda_ext.rules import BREAK, END, LEFT, RIGHT, SPECIAL
 from diffusion.config import ModelConfig
 from diffusion.model import ContextCache, Transformer
+from diffusion.native_backend import with_neighbour_tables
 
 ROOT = Path(__file__).parent.parent
 COMPILER = os.environ.get("CXX") or shutil.which("g++")
@@ -302,6 +303,7 @@ def transformer() -> Transformer:
 def model(emulated: Any, transformer: Transformer) -> NativeModel:
     tensors = {name: bf16(p.detach().numpy()) for name, p in transformer.named_parameters()}
     fields = [name for name, _ in Shape._fields_]
+    tensors = with_neighbour_tables(tensors, TINY)
     return NativeModel(Shape(**{name: getattr(TINY, name) for name in fields}), tensors, "bf16", 1, kind="cuda")
 
 

@@ -21,8 +21,12 @@ from diffusion.layout import lay_out
 from diffusion.model import ContextCache, Transformer, sdpa
 from diffusion.recall import starts
 from diffusion.request import Draft, Hole, InfillRequest, Start
+from diffusion.tokenizer import END
 
 SOURCE = inspect.getsource(textwrap)
+
+
+NONE = torch.tensor([[END]])  # the neighbour where there is none
 
 
 class Uncached:
@@ -38,7 +42,8 @@ class Uncached:
         canvas = (rows >= n_context)[None]
         mask = (rows[None, :] <= rows[:, None]) | canvas[0][:, None]
         ids = torch.cat((self.context, canvas_ids), dim=1)
-        hidden = self.model(ids, rows[None], canvas, lambda layer, q, k, v: sdpa(q, k, v, mask))
+        left, right = (torch.cat(pair, dim=1) for pair in ((NONE, ids[:, :-1]), (ids[:, 1:], NONE)))
+        hidden = self.model(ids, rows[None], left, right, canvas, lambda layer, q, k, v: sdpa(q, k, v, mask))
         return hidden[:, n_context:]
 
 

@@ -6,7 +6,7 @@ from diffusion.config import ModelConfig
 from diffusion.engine import Engine
 from diffusion.model import ContextCache, Transformer, sdpa
 from diffusion.tokenizer import MASK
-from diffusion.train.batches import Batch, visible
+from diffusion.train.batches import Batch, neighbours, visible
 from tests.make_data import tiny_packer
 
 
@@ -14,7 +14,7 @@ def small_model() -> Transformer:
     model = Transformer(ModelConfig(vocab_size=300, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=48))
     model.init_weights(torch.Generator().manual_seed(1))
     for name, parameter in model.named_parameters():  # residual branches start at zero: wake them up
-        if name.endswith(("o.weight", "down.weight")):
+        if name.endswith(("o.weight", "down.weight", "left.weight", "right.weight")):
             torch.nn.init.normal_(parameter, std=0.2)
     return model.requires_grad_(False)
 
@@ -68,4 +68,5 @@ def test_a_canvas_in_a_packed_training_sequence_reads_as_it_does_at_inference(en
 def forward_packed(model: Transformer, batch: Batch) -> torch.Tensor:
     mask = visible(batch.branch, batch.canvas, batch.trunk_limit, batch.branch_limit)[:, None]
     with torch.no_grad():
-        return model(batch.ids, batch.positions, batch.canvas > 0, lambda layer, q, k, v: sdpa(q, k, v, mask))
+        beside = neighbours(batch)
+        return model(batch.ids, batch.positions, *beside, batch.canvas > 0, lambda layer, q, k, v: sdpa(q, k, v, mask))

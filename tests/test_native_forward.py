@@ -27,6 +27,7 @@ def random_tensors(shape: native.Shape, seed: int = 0) -> dict[str, np.ndarray]:
     n_qkv = (shape.n_heads + 2 * shape.n_kv_heads) * d_head
     sizes: dict[str, tuple[int, ...]] = {"embed.weight": (shape.vocab_size, d), "canvas_embed": (d,)}
     sizes |= {"embed_norm.weight": (d,), "norm.weight": (d,)}
+    sizes |= {"left": (shape.vocab_size + 1, d), "right": (shape.vocab_size + 1, d)}
     for layer in range(shape.n_layers):
         block = f"blocks.{layer}."
         sizes |= {f"{block}{norm}_norm.weight": (d,) for norm in ("attn", "mlp")}

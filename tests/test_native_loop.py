@@ -22,12 +22,13 @@ class Setting:
     """The embedded model with a short context in its cache."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        from diffusion.native_backend import read_bf16
+        from diffusion.native_backend import read_bf16, with_neighbour_tables
 
         c = load_config(EMBEDDED)
         shape = native.Shape(c.vocab_size, c.d_model, c.n_layers, c.n_heads, c.n_kv_heads, c.d_ff, c.rope_base)
         self.flags = tokenizer.flags
-        self.model = native.NativeModel(shape, read_bf16(EMBEDDED / "model.safetensors"), "int8", threads=2)
+        tensors = with_neighbour_tables(read_bf16(EMBEDDED / "model.safetensors"), c)
+        self.model = native.NativeModel(shape, tensors, "int8", threads=2)
         self.cache = native.NativeCache(self.model, 256)
         self.context = tokenizer.encode(PREFIX)
         self.model.encode(self.cache, self.context, 0)

@@ -48,7 +48,8 @@ class Pass {
   }
   float* x(int row) const { return w_.x.data() + (int64_t)row * d_; }
   float* wide(int row, int width) const { return w_.wide.data() + (int64_t)row * width; }
-  void look_up(int row);
+  void look_up(int t, int row);
+  void add_row(int t, const Buffer<uint16_t>& table, int id, int row);
   void take(int at, const float* values, int k);
   void take_normed(int t, int at, int row, const Buffer<float>& gain);
   void multiply(const Matrix& matrix, int n_rows, Range panels, float* out, int64_t ldo, int add);
@@ -79,7 +80,7 @@ void Pass::run(int t) {
     const Block& block = m_.blocks_[layer];
     if (t == 0 && cancelled_ && cancelled_->load(std::memory_order_relaxed)) stopped_ = true;
     each_row(t, [&](int row) {
-      if (layer == 0) look_up(row);
+      if (layer == 0) look_up(t, row);
       take_normed(t, row, row, block.attn_norm);
     });
     if (stopped_) return;
@@ -101,10 +102,21 @@ void Pass::run(int t) {
   predict(t);
 }
 
-void Pass::look_up(int row) {
+// Token, left neighbour and, on the canvas, right neighbour; behind the last token there is none.
+void Pass::look_up(int t, int row) {
+  const int none = m_.shape_.vocab_size;
   k_.from_bf16(m_.table_.data() + (int64_t)ids_[row] * d_, d_, x(row));
   k_.rms_norm(x(row), m_.embed_norm_.data(), d_, x(row));
-  if (!causal_) k_.add(m_.canvas_embed_.data(), d_, x(row));
+  add_row(t, m_.left_, row ? ids_[row - 1] : start_ ? cache_.id(start_ - 1) : none, row);
+  if (causal_) return cache_.put_id(start_ + row, ids_[row]);
+  k_.add(m_.canvas_embed_.data(), d_, x(row));
+  add_row(t, m_.right_, row + 1 < n_ ? ids_[row + 1] : none, row);
+}
+
+void Pass::add_row(int t, const Buffer<uint16_t>& table, int id, int row) {
+  float* wide_row = w_.scores[t].data();
+  k_.from_bf16(table.data() + (int64_t)id * d_, d_, wide_row);
+  k_.add(wide_row, d_, x(row));
 }
 
 // Makes `values` row `at` of the input of the next product.

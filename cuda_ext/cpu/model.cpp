@@ -30,6 +30,7 @@ Cache::Cache(const mz_shape& shape, int capacity)
   head_size_ = (int64_t)rows_ * d_head_;
   keys_ = Buffer<uint16_t>(head_size_ * n_heads_ * shape.n_layers);
   values_ = Buffer<uint16_t>(head_size_ * n_heads_ * shape.n_layers);
+  ids_ = Buffer<int32_t>(capacity);
   const int half = d_head_ / 2;
   cos_ = Buffer<float>((int64_t)capacity * half);
   sin_ = Buffer<float>((int64_t)capacity * half);
@@ -63,6 +64,8 @@ Model::Model(const mz_shape& shape, bool int8, int n_threads)
                               std::copy_n(bf16, table_.size(), table_.data());
                               head_.pack(bf16);
                             }};
+  add_table("left", left_, (vocab + 1) * d);
+  add_table("right", right_, (vocab + 1) * d);
   add_gain("embed_norm.weight", embed_norm_, d);
   add_gain("canvas_embed", canvas_embed_, d);
   add_gain("norm.weight", norm_, d);
@@ -102,6 +105,13 @@ void Model::add_gain(const std::string& name, Buffer<float>& gain, int n) {
                   }};
 }
 
+void Model::add_table(const std::string& name, Buffer<uint16_t>& table, int n) {
+  slots_[name] = {n, [&table, n](const uint16_t* bf16) {
+                    table = Buffer<uint16_t>(n);
+                    std::copy_n(bf16, n, table.data());
+                  }};
+}
+
 void Model::add_matrix(const std::string& name, Matrix& matrix, int n, int k) {
   matrix = Matrix(n, k, int8_, kernels_.bias);
   slots_[name] = {(int64_t)n * k, [&matrix](const uint16_t* bf16) { matrix.pack(bf16); }};
@@ -124,7 +134,7 @@ void Model::check_ready() {
 }
 
 int64_t Model::bytes() const {
-  int64_t n = table_.bytes() + head_.bytes();
+  int64_t n = table_.bytes() + head_.bytes() + left_.bytes() + right_.bytes();
   for (const Block& block : blocks_)
     for (const Matrix* matrix : {&block.qkv, &block.o, &block.gate_up, &block.down}) n += matrix->bytes();
   return n;

@@ -42,6 +42,8 @@ class Cache {
   int64_t value_stride() const { return (int64_t)rows_ * MZ_PANEL; }
   const float* cos(int position) const { return cos_.data() + (int64_t)position * d_head_ / 2; }
   const float* sin(int position) const { return sin_.data() + (int64_t)position * d_head_ / 2; }
+  int32_t id(int position) const { return ids_[position]; }
+  void put_id(int position, int32_t id) const { ids_.data()[position] = id; }
   void put_key(int layer, int head, int row, const uint16_t* key) const;
   void put_value(int layer, int head, int row, const uint16_t* value) const;
 
@@ -51,6 +53,7 @@ class Cache {
   int capacity_, rows_, n_heads_, d_head_;  // rows_: capacity in whole panels
   int64_t head_size_;
   Buffer<uint16_t> keys_, values_;
+  Buffer<int32_t> ids_;  // of the context tokens
   Buffer<float> cos_, sin_;
 };
 
@@ -91,6 +94,7 @@ class Model {
     bool is_set = false;
   };
   void add_gain(const std::string& name, Buffer<float>& gain, int n);
+  void add_table(const std::string& name, Buffer<uint16_t>& table, int n);
   void add_matrix(const std::string& name, Matrix& matrix, int n, int k);
 
   mz_shape shape_;
@@ -99,8 +103,9 @@ class Model {
   std::unordered_map<std::string, Slot> slots_;
   bool ready_ = false;
 
-  Buffer<uint16_t> table_;  // token embeddings
-  Matrix head_;             // the same, packed
+  Buffer<uint16_t> table_;         // token embeddings
+  Matrix head_;                    // the same, packed
+  Buffer<uint16_t> left_, right_;  // what a neighbour adds to a row, for every token and for none
   Buffer<float> embed_norm_, canvas_embed_, norm_;
   std::vector<Block> blocks_;
 

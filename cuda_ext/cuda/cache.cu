@@ -40,6 +40,7 @@ std::unique_ptr<mz_cache, void (*)(mz_cache*)> create(mz_model* model, int capac
   c->model = model, c->capacity = capacity;
   const size_t n_heads = (size_t)model->shape.n_layers * model->shape.n_kv_heads, n = n_heads * model->d_head;
   check(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), "a stream");
+  c->ids = allocate<int32_t>(capacity);
   c->k = allocate<uint16_t>(n * capacity), c->v = allocate<uint16_t>(n * capacity), c->kept = allocate<uint16_t>(2 * n);
   allocate_workspace(*c);
   check(cudaHostAlloc((void**)&c->ring, sizeof(mz_ring), cudaHostAllocMapped), "memory for drafts");

@@ -66,10 +66,11 @@ struct Block {
   Device<float> attn_norm, q_norm, k_norm, mlp_norm;
 };
 
-// A tensor as it is given, and where it goes: a matrix or a vector.
+// A tensor as it is given, and where it goes: a matrix, a vector or a table that stays as it is.
 struct Tensor {
   Matrix* matrix = nullptr;
   Device<float>* vector = nullptr;
+  Device<uint16_t>* table = nullptr;
   int rows = 1, columns = 0;
   bool interleave = false, given = false;
 };
@@ -78,6 +79,7 @@ struct mz_model {
   mz_shape shape = {};
   int d_head = 0;
   Matrix embed;  // padded to 32 rows
+  Device<uint16_t> left, right;  // what a neighbour adds to a row: for every token, and where there is none
   Device<float> embed_norm, canvas_embed, norm, inverse_frequency;
   std::vector<Block> blocks;
   std::map<std::string, Tensor> tensors;
@@ -104,6 +106,7 @@ struct mz_cache {
   bool running = false;
   cudaStream_t stream = nullptr;
   Device<uint16_t> k, v;          // (layers, n_kv_heads, capacity, d_head)
+  Device<int32_t> ids;            // (capacity): of the context tokens
   Device<uint16_t> kept;          // keys and values of one position
   Device<float> x, qkv;           // (128, d_model), (128, heads * d_head)
   Device<uint16_t> normed, q, attended, gated, listed;  // all but q packed rows

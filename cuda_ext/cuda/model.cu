@@ -26,6 +26,14 @@ void expect_vector(mz_model& m, const std::string& name, Device<float>& vector, 
   m.tensors[name] = tensor;
 }
 
+void expect_table(mz_model& m, const std::string& name, Device<uint16_t>& table, int rows, int columns) {
+  table = allocate<uint16_t>((size_t)rows * columns);
+  m.bytes += (int64_t)rows * columns * 2;
+  Tensor tensor;
+  tensor.table = &table, tensor.rows = rows, tensor.columns = columns;
+  m.tensors[name] = tensor;
+}
+
 void expect_block(mz_model& m, int i) {
   const mz_shape& s = m.shape;
   const std::string name = "blocks." + std::to_string(i) + ".";
@@ -54,6 +62,8 @@ std::unique_ptr<mz_model> create(const mz_shape& shape) {
   m.shape = shape, m.d_head = shape.d_model / shape.n_heads;
   m.blocks.resize(shape.n_layers);
   expect_matrix(m, "embed.weight", m.embed, shape.vocab_size, shape.d_model, false, 32);
+  expect_table(m, "left", m.left, shape.vocab_size + 1, shape.d_model);
+  expect_table(m, "right", m.right, shape.vocab_size + 1, shape.d_model);
   expect_vector(m, "embed_norm.weight", m.embed_norm, shape.d_model);
   expect_vector(m, "canvas_embed", m.canvas_embed, shape.d_model);
   for (int i = 0; i < shape.n_layers; ++i) expect_block(m, i);
@@ -82,6 +92,12 @@ void set_vector(Tensor& t, const uint16_t* bf16, int64_t n) {
   check(cudaMemcpy(t.vector->get(), wide.data(), n * 4, cudaMemcpyHostToDevice), "copying weights");
 }
 
+void set(Tensor& t, const uint16_t* bf16, int64_t n) {
+  if (t.matrix) return set_matrix(t, bf16, n);
+  if (t.vector) return set_vector(t, bf16, n);
+  check(cudaMemcpy(t.table->get(), bf16, n * 2, cudaMemcpyHostToDevice), "copying weights");
+}
+
 }  // namespace
 
 mz_model* mz_model_create(const mz_shape* shape, int32_t precision, int32_t) {
@@ -97,7 +113,7 @@ int32_t mz_model_set(mz_model* model, const char* name, const uint16_t* bf16, in
     require(found != model->tensors.end(), std::string("unknown tensor ") + name);
     Tensor& t = found->second;
     require(n == (int64_t)t.rows * t.columns, std::string(name) + " has the wrong size");
-    t.matrix ? set_matrix(t, bf16, n) : set_vector(t, bf16, n);
+    set(t, bf16, n);
     t.given = true;
     return 0;
   });

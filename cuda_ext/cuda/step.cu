@@ -119,9 +119,10 @@ void launch_forward(mz_cache& c, int bucket, bool keys_only) {
   mz_model& m = *c.model;
   const int rows = kRowBuckets[bucket], d_model = m.shape.d_model, n_layers = m.shape.n_layers;
   const size_t layer_size = (size_t)m.shape.n_kv_heads * c.capacity * m.d_head;
+  const mz_beside beside = {m.left.get(), m.right.get(), m.canvas_embed.get(), c.ids.get(), m.shape.vocab_size};
   launch(mz_embed, rows, kEmbedThreads, c.stream, c.pass.get(), (const uint16_t*)m.embed.data.get(),
-                                                 m.embed_norm.get(), m.canvas_embed.get(), m.blocks[0].attn_norm.get(),
-                                                 d_model, c.x.get(), c.normed.get(), c.sums.get());
+                                                 m.embed_norm.get(), beside, m.blocks[0].attn_norm.get(), d_model,
+                                                 c.x.get(), c.normed.get(), c.sums.get());
   int n_sums = 1;
   const int n_parts = d_model / 16 / tiles_per_block(d_model / 16, rows);
   for (int layer = 0; layer < n_layers; ++layer) {

@@ -40,6 +40,8 @@ def tensor_shapes(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
     d, ff = shape.d_model, shape.d_ff
     d_head = d // shape.n_heads
     yield "embed.weight", (shape.vocab_size, d)
+    yield "left", (shape.vocab_size + 1, d)
+    yield "right", (shape.vocab_size + 1, d)
     for name in ("embed_norm.weight", "canvas_embed", "norm.weight"):
         yield name, (d,)
     for layer in range(shape.n_layers):

@@ -31,7 +31,7 @@ from diffusion.engine import CANVAS_ROWS
 from diffusion.evaluate.holes import MULTI_LINE, REST_OF_LINE, Case, cut, read_folder
 from diffusion.held_out import HELD_OUT
 from diffusion.layout import lay_out
-from diffusion.native_backend import NativeBackend, control_of, read_bf16, rows_of, shape_of
+from diffusion.native_backend import NativeBackend, control_of, read_bf16, rows_of, shape_of, with_neighbour_tables
 from diffusion.tokenizer import Tokenizer
 
 NEAR_LOGITS, NEAR_PROBABILITY = 0.3, 0.05  # how far rounding alone may move either; see docs/performance.md
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     backend = NativeBackend.load(EMBEDDED, precision=args.precision)
     tokenizer = Tokenizer.load(EMBEDDED / "tokenizer.json")
     capacity = backend.config.max_context + CANVAS_ROWS
-    tensors = read_bf16(EMBEDDED / "model.safetensors")
+    tensors = with_neighbour_tables(read_bf16(EMBEDDED / "model.safetensors"), backend.config)
     model = TwinModel(Twin(shape_of(backend.config), tensors, args.precision, capacity))
     files = read_folder(args.holdout, HELD_OUT)
     cases = [*cut(files, REST_OF_LINE, args.n - args.n // 3, 5), *cut(files, MULTI_LINE, args.n // 3, 5)]

@@ -40,7 +40,7 @@ class Variant:
         """Parameters that a row is multiplied with."""
         m = self.model
         attention = m.d_model * (2 * m.n_heads + 2 * m.n_kv_heads) * m.d_head
-        return m.n_layers * (attention + 3 * m.d_model * m.d_ff) + m.vocab_size * m.d_model
+        return m.n_layers * (attention + 3 * m.d_model * m.d_ff) + 2 * m.d_model**2 + m.vocab_size * m.d_model
 
 
 def variants() -> list[Variant]:
@@ -49,6 +49,8 @@ def variants() -> list[Variant]:
     recipes = {
         "next-token loss weighs 0.1": replace(usual, ar_weight=0.1),
         "next-token loss weighs 1": replace(usual, ar_weight=1.0),
+        "next-token loss weighs 2": replace(usual, ar_weight=2.0),
+        "next-token loss weighs 4": replace(usual, ar_weight=4.0),
         "fewer canvases (48 rows a branch)": replace(usual, canvas_budget=48),
         "more canvases (192 rows a branch)": replace(usual, canvas_budget=192),
         "all canvases of a branch begin at one place": replace(usual, same_cut_share=1.0),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from diffusion.tokenizer import END, EOF, FAR_PREFIX, FAR_SUFFIX, FILE, N_SPECIAL, NEAR_PREFIX, NEAR_SUFFIX, OTHER
@@ -74,6 +75,20 @@ def visible(branch: Tensor, canvas: Tensor, trunk_limit: Tensor, branch_limit: T
     in_branch = same_branch & (key_row < branch_limit[:, :, None])
     in_canvas = (canvas[:, :, None] == canvas[:, None, :]) & (canvas > 0)[:, :, None]
     return in_trunk | in_branch | in_canvas
+
+
+def neighbours(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Tokens left and right of every row where its part of the sequence is read in order, END where none is; (B, R).
+
+    In front of a canvas is the last row of its branch that it sees, in front of a branch the last one of the trunk.
+    """
+    same = (batch.branch[:, 1:] == batch.branch[:, :-1]) & (batch.canvas[:, 1:] == batch.canvas[:, :-1])
+    edge = torch.where(batch.canvas > 0, batch.branch_limit, batch.trunk_limit).long() - 1
+    row = torch.arange(batch.ids.shape[1], device=batch.ids.device)
+    first = F.pad(~same, (1, 0), value=True)
+    before = torch.where(first, torch.where(batch.branch > 0, edge, -1), row - 1)
+    left = torch.where(before >= 0, batch.ids.gather(1, before.clamp_min(0)), END)
+    return left, torch.where(F.pad(same, (0, 1), value=False), batch.ids.roll(-1, 1), END)
 
 
 @dataclass

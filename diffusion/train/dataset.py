@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,11 @@ import numpy as np
 from diffusion.held_out import HELD_OUT
 from diffusion.tokenizer import Tokenizer
 from diffusion.train.corpus import Source, collect, read_problems
+from diffusion.train.prose import for_training
 from diffusion.train.tokenize import batches, train_tokenizer
 
 ARRAYS = ("tokens", "offsets", "package")
+MIN_CHARS = 100  # of a file whose prose is gone
 TOKENIZER_FILES = 6000  # a random sample of the corpus is enough to count pairs
 
 
@@ -56,7 +60,7 @@ def build(
     dropped: Counter[str] = Counter()
     sources = list(collect(roots, read_problems(problems), dropped))
     held_out = [source for source in sources if source.package in HELD_OUT]
-    sources = [source for source in sources if source.package not in HELD_OUT]
+    sources = list(as_trained_on([source for source in sources if source.package not in HELD_OUT]))
     random.Random(0).shuffle(sources)
     texts = [source.text for source in sources]
     if tokenizer_json:
@@ -87,6 +91,15 @@ def build(
     }
     (path / "sources.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
+
+
+def as_trained_on(sources: list[Source]) -> Iterator[Source]:
+    """The sources, most of them without their prose; those that had little else are left out."""
+    with ProcessPoolExecutor() as pool:
+        texts = pool.map(for_training, (source.text for source in sources), chunksize=64)
+        for source, text in zip(sources, texts, strict=True):
+            if len(text) >= MIN_CHARS:
+                yield replace(source, text=text)
 
 
 def retokenized(data: Dataset, held_out: Dataset, path: Path, vocab_size: int) -> Path:

@@ -24,7 +24,7 @@ class Recipe:
     such canvases have some of it masked again. With `own_draft_share` a canvas holds what the model itself reveals.
     """
 
-    ar_weight: float = 1.0
+    ar_weight: float = 2.0
     canvas_rows: tuple[int, ...] = (16, 32, LARGEST_CANVAS)
     canvas_shares: tuple[float, ...] = (0.5, 0.35, 0.15)
     canvas_budget: int = 112

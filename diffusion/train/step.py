@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from diffusion.model import Transformer
-from diffusion.train.batches import Batch, visible
+from diffusion.train.batches import Batch, neighbours, visible
 from diffusion.train.recipe import LARGEST_CANVAS
 
 ROWS_AT_ONCE = 160  # that a CPU attends for
@@ -74,7 +74,7 @@ def forward(model: Transformer, batch: Batch, mask: Mask) -> Tensor:
         return attention(q, k, v, mask)
 
     with torch.autocast(batch.ids.device.type, dtype=torch.bfloat16):
-        hidden = model(batch.ids, batch.positions, batch.canvas > 0, attend)
+        hidden = model(batch.ids, batch.positions, *neighbours(batch), batch.canvas > 0, attend)
         return model.logits(hidden)
 
 
@@ -89,9 +89,9 @@ def compute_losses(model: Transformer, batch: Batch, mask: Mask) -> tuple[Tensor
 
 
 def make_optimizers(model: Transformer, lr: float) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan 2024) for the matrices of the blocks, AdamW for embeddings and gains."""
-    matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
-    rest = [p for name, p in model.named_parameters() if not (name.startswith("blocks.") and p.dim() == 2)]
+    """Muon (Jordan 2024) for all matrices but the embeddings, AdamW for those and the gains."""
+    matrices = [p for p in model.parameters() if p.dim() == 2 and p is not model.embed.weight]
+    rest = [p for p in model.parameters() if p.dim() != 2 or p is model.embed.weight]
     muon = torch.optim.Muon(matrices, lr=lr, weight_decay=0.02, momentum=0.95, adjust_lr_fn="match_rms_adamw")
     adamw = torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.95), weight_decay=0.0)
     return [muon, adamw]

@@ -306,7 +306,7 @@ def test_a_plugin_that_is_loaded_late_finds_the_open_file(tmp_path: Path) -> Non
 
 
 def test_no_ghost_text_while_the_popup_menu_is_open(editor: Neovim) -> None:
-    suggested(editor, "na")
+    suggested(editor)
     editor.type("<C-n>")
     editor.until(lambda: editor.nvim.funcs.pumvisible(), "the popup menu")
     assert editor.marks() == []

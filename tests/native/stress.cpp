@@ -46,6 +46,8 @@ mz_model* make_model(int precision, int n_threads) {
   expect(mz_model_ready(model) != 0, "a model without tensors is not ready");
   const int d = SHAPE.d_model, dh = d / SHAPE.n_heads, n_qkv = (SHAPE.n_heads + 2 * SHAPE.n_kv_heads) * dh;
   set(model, "embed.weight", (int64_t)SHAPE.vocab_size * d, 0.125f);
+  set(model, "left", (int64_t)(SHAPE.vocab_size + 1) * d, 0.5f);
+  set(model, "right", (int64_t)(SHAPE.vocab_size + 1) * d, 0.5f);
   set(model, "canvas_embed", d, 0.5f);
   for (const char* name : {"embed_norm.weight", "norm.weight"}) set(model, name, d, 1, true);
   for (int layer = 0; layer < SHAPE.n_layers; ++layer) {

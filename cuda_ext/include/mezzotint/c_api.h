@@ -31,7 +31,9 @@ MZ_API const char* mz_target(void);      // "vnni+bf16", "avx2", "portable", ...
 MZ_API int32_t mz_struct_size(int32_t which);  // 0 mz_control, 1 mz_draft, 2 mz_row, 3 mz_shape, 4 mz_canvas, 5 mz_rule
 
 // ---- Models. Tensors are given one by one, named as in the safetensors file ("blocks.0.qkv.weight"), bfloat16 as
-// raw 16-bit words, row-major (out, in); they are packed, and nothing given is kept.
+// raw 16-bit words, row-major (out, in); they are packed, and nothing given is kept. Instead of "left.weight" and
+// "right.weight" there are "left" and "right", (vocab + 1, d_model): what a token adds to the row behind it, or in front
+// of it on a canvas; the last row is for no token at all.
 MZ_API mz_model* mz_model_create(const mz_shape* shape, int32_t precision, int32_t n_threads);
 MZ_API int32_t mz_model_set(mz_model* model, const char* name, const uint16_t* bf16, int64_t n);
 MZ_API int32_t mz_model_ready(mz_model* model);  // nonzero and an error if a tensor is missing

@@ -14,7 +14,7 @@
 #define MZ_HD static inline
 #endif
 
-#define MZ_ABI_VERSION 2
+#define MZ_ABI_VERSION 3
 #define MZ_MAX_ROWS 128  // rows of a canvas
 #define MZ_MAX_HOLES 8
 
