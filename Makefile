@@ -86,7 +86,7 @@ train: export GLIBC_TUNABLES := glibc.malloc.mmap_max=0:glibc.malloc.trim_thresh
 train: $(VENV)/.dev ## train, or go on training, for MINUTES (90)
 	$(BIN)/mezzotint train run --minutes $(or $(MINUTES),90)
 
-# On a machine with a CUDA GPU, whose Python has torch, tokenizers and safetensors: nothing is installed. Calling it again goes on
+# On a machine with a CUDA GPU, whose Python has what docs/training.md names: nothing is installed. Calling it again goes on
 # where it stopped; with CALL=9 a call ends after nine minutes and leaves what it has, in pieces that `cat` puts together (docs/training.md).
 GPU_RUN := build/train_gpu
 train-gpu: ## on a machine with a GPU: corpus, the full shape for MINUTES (25), the model in OUT (build/train_gpu/out)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from diffusion.tokenizer import END, MASK, Tokenizer
+from diffusion.train.batches import neighbours
 from diffusion.train.echoes import recalled_draft
 from diffusion.train.noise import Noise
 from diffusion.train.own_drafts import with_own_drafts
@@ -76,3 +77,33 @@ def test_without_a_share_of_own_drafts_a_batch_stays_what_it_is() -> None:
     best = torch.ones(batch.ids.shape), torch.full_like(batch.ids, 77)
     drafted = with_own_drafts(best, batch, replace(Recipe(), own_draft_share=0.0), seed=0)
     assert torch.equal(drafted.ids, batch.ids) and torch.equal(drafted.canvas_weight, batch.canvas_weight)
+
+
+def test_masked_from_the_left_on_a_canvas_holds_the_right_text_up_to_some_row_and_masks_behind_it() -> None:
+    recipe = Recipe(all_masked_share=0.0, from_left_share=1.0, complement_share=0.0, two_holes_share=0.0)
+    noise = Noise(recipe, 300, np.random.default_rng(0))
+    firsts = set()
+    for n_text in (1, 5, 8):
+        content, fixed = noise.content(np.arange(40, 40 + n_text), 8)
+        for _ in range(60):
+            masked = noise.choose_masked(content, fixed, None)
+            first = int(np.argmax(masked))
+            assert masked[first:].all() and not masked[:first].any()
+            firsts.add((n_text, first))
+    assert firsts == {(1, 1), *((5, row) for row in range(1, 6)), *((8, row) for row in range(1, 8))}
+
+
+def test_a_row_knows_the_tokens_left_and_right_of_it_and_a_canvas_what_stands_in_front_of_it() -> None:
+    batch = tiny_packer(rows=640, seed=5).batch(2)
+    left, right = neighbours(batch)
+    for b, rows in enumerate(batch.canvas.tolist()):
+        for row, canvas in enumerate(rows):
+            if canvas == 0:
+                continue
+            first = row == 0 or rows[row - 1] != canvas
+            seen = int(batch.branch_limit[b, row]) - 1 if first else row - 1
+            last = row + 1 == len(rows) or rows[row + 1] != canvas
+            assert left[b, row] == batch.ids[b, seen]
+            assert right[b, row] == (END if last else batch.ids[b, row + 1])
+    assert (left[:, 0] == END).all()
+    assert (left[:, 1:] == batch.ids[:, :-1])[(batch.branch[:, 1:] == 0)].all()

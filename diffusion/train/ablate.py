@@ -21,7 +21,9 @@ from diffusion.config import ModelConfig
 from diffusion.train.recipe import LARGEST_CANVAS, Recipe
 
 SHAPE = ModelConfig(d_model=128, n_layers=4, n_heads=2, n_kv_heads=1, d_ff=352)
-FIRST = Recipe(ar_weight=0.3, recall_share=0.0)  # that of version 2; what was learnt since is in the defaults
+FIRST = Recipe(
+    ar_weight=0.3, from_left_share=0.0, length_known_share=0.35, recall_share=0.0
+)  # that of version 2; what was learnt since is in the defaults
 ROWS, SEQUENCES = 640, 5
 N_BATCHES = 12  # held-out ones, drawn from masks alone
 
@@ -59,6 +61,9 @@ def variants() -> list[Variant]:
         "no wrong tokens": replace(usual, wrong_token_share=0.0),
         "uniform noise only": replace(usual, all_masked_share=0.0, length_known_share=0.0),
         "60% of the canvases masked whole": replace(usual, all_masked_share=0.6, length_known_share=0.2),
+        "next-token loss weighs 2, a quarter masked from the left on": replace(
+            usual, ar_weight=2.0, from_left_share=0.25, length_known_share=0.2
+        ),
     }
     shapes = {
         "deeper: 8 layers of 104": replace(SHAPE, d_model=104, n_layers=8, d_ff=224),

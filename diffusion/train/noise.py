@@ -51,7 +51,13 @@ class Noise:
         kind = rng.random()
         if kind < recipe.all_masked_share:
             return free
-        if kind < recipe.all_masked_share + recipe.length_known_share and (free & (content != END)).any():
+        kind -= recipe.all_masked_share
+        text = np.flatnonzero(content != END)
+        if kind < recipe.from_left_share and len(text):
+            first = min(int(rng.integers(1, len(text) + 1)), len(content) - 1)
+            return np.asarray(free & (np.arange(len(content)) >= first))
+        kind -= recipe.from_left_share
+        if kind < recipe.length_known_share and (free & (content != END)).any():
             free = free & (content != END)
         rows = np.flatnonzero(free)
         n_masked = max(1, int(np.ceil(self.level() * len(rows))))

@@ -18,8 +18,8 @@ class Recipe:
 
     A branch holds canvases of `canvas_rows` (drawn by `canvas_shares` where they need not be larger) up to
     `canvas_budget` rows in all. `same_cut_share` of them begin where the first does, the others elsewhere.
-    A canvas has all its rows masked with `all_masked_share`, all its text with `length_known_share`, else a share of
-    its rows that is uniform in (0, 1). Its masked rows weigh 1 in all, or as many as they are with `flat_weight`.
+    A canvas has all its rows masked with `all_masked_share`, all from some row of its text on with `from_left_share`,
+    some of its text with `length_known_share`, else some of its rows; how many is uniform. Its masked rows weigh 1 in all, or as many as they are with `flat_weight`.
     A branch's hole starts from recalled text with `recall_share`, if the file holds any; a share of `doubted_share` of
     such canvases have some of it masked again. With `own_draft_share` a canvas holds what the model itself reveals.
     """
@@ -30,7 +30,8 @@ class Recipe:
     canvas_budget: int = 112
     same_cut_share: float = 0.35
     all_masked_share: float = 0.3
-    length_known_share: float = 0.35
+    from_left_share: float = 0.25
+    length_known_share: float = 0.2
     complement_share: float = 0.3
     two_holes_share: float = 0.1
     wrong_token_share: float = 0.06
@@ -41,4 +42,6 @@ class Recipe:
     own_draft_share: float = 0.0
 
 
-CHECKS = Recipe(recall_share=0.0)  # of held-out batches: losses of all versions stay comparable
+CHECKS = Recipe(
+    recall_share=0.0, from_left_share=0.0, length_known_share=0.35
+)  # of held-out batches: losses of all versions stay comparable
