@@ -19,7 +19,8 @@ class Recipe:
     A branch holds canvases of `canvas_rows` (drawn by `canvas_shares` where they need not be larger) up to
     `canvas_budget` rows in all. `same_cut_share` of them begin where the first does, the others elsewhere.
     A canvas has all its rows masked with `all_masked_share`, all from some row of its text on with `from_left_share`,
-    some of its text with `length_known_share`, else some of its rows; how many is uniform. Its masked rows weigh 1 in all, or as many as they are with `flat_weight`.
+    some of its text with `length_known_share`, else some of its rows; how many is uniform. Its masked rows weigh 1 in
+    all, or as many as they are with `flat_weight`.
     A branch's hole starts from recalled text with `recall_share`, if the file holds any; a share of `doubted_share` of
     such canvases have some of it masked again. With `own_draft_share` a canvas holds what the model itself reveals.
     """
