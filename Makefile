@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO := docs/demo.py:11:14
+DEMO := docs/demo.py:16:21
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test lint format native sanitize cuda gpu-check parity eval holdout bench corpus test-editors train train-gpu picture clean
