@@ -22,6 +22,7 @@ from diffusion.config import SCALE, ModelConfig, load_config
 from diffusion.request import Draft, InfillRequest
 from diffusion.tokenizer import END, MASK
 
+ROWS_AT_ONCE = 1024  # of a table: all at once would take six times its memory for a moment
 POLL_US = 1000  # between two looks at `cancelled` while no draft comes
 
 
@@ -239,12 +240,15 @@ def with_neighbour_tables(tensors: dict[str, np.ndarray], config: ModelConfig) -
     missing = {"embed.weight", "embed_norm.weight", "left.weight", "right.weight"} - tensors.keys()
     if missing:
         raise ValueError(f"{', '.join(sorted(missing))} missing")
-    embedded = widened(tensors["embed.weight"]).reshape(config.vocab_size, config.d_model)
-    mean_squares = np.square(embedded).mean(axis=1, keepdims=True)
-    normed = embedded / np.sqrt(mean_squares + 1e-6) * widened(tensors["embed_norm.weight"])
-    normed = np.concatenate((normed, normed[END : END + 1]))
-    rest = {name: words for name, words in tensors.items() if name not in ("left.weight", "right.weight")}
-    for side in ("left", "right"):
-        matrix = widened(tensors[f"{side}.weight"]).reshape(config.d_model, config.d_model)
-        rest[side] = rounded(normed @ matrix.T)
-    return rest
+    gain, size = widened(tensors["embed_norm.weight"]), (config.d_model, config.d_model)
+    matrices = {side: widened(tensors[f"{side}.weight"]).reshape(size).T for side in ("left", "right")}
+    tables = {side: np.empty((config.vocab_size + 1, config.d_model), dtype=np.uint16) for side in matrices}
+    words = tensors["embed.weight"].reshape(config.vocab_size, config.d_model)
+    for start in range(0, config.vocab_size, ROWS_AT_ONCE):
+        rows = widened(words[start : start + ROWS_AT_ONCE])
+        normed = rows / np.sqrt(np.square(rows).mean(axis=1, keepdims=True) + 1e-6) * gain
+        for side, matrix in matrices.items():
+            tables[side][start : start + len(rows)] = rounded(normed @ matrix)
+    for table in tables.values():
+        table[-1] = table[END]
+    return {name: words for name, words in tensors.items() if name not in ("left.weight", "right.weight")} | tables

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from cuda_ext import native
 from diffusion.checkpoint import load_model, save_model
-from diffusion.config import EMBEDDED
+from diffusion.config import EMBEDDED, load_config
 from diffusion.engine import Engine
-from diffusion.native_backend import NativeBackend, as_bf16, read_bf16
+from diffusion.native_backend import NativeBackend, as_bf16, read_bf16, with_neighbour_tables
 from diffusion.request import Draft, Hole, InfillRequest, Start
+from diffusion.tokenizer import END
 from diffusion.torch_backend import TorchBackend
 
 pytestmark = pytest.mark.skipif(bool(native.why_not("cpu")), reason=f"native backend: {native.why_not('cpu')}")
@@ -126,3 +128,22 @@ def test_weights_stored_in_int8_are_read_alike_by_both_backends(tmp_path: Path) 
     for name, tensor in read.state_dict().items():
         assert np.array_equal(tensor.view(torch.int16).numpy().view(np.uint16).ravel(), tensors[name]), name
     assert (tmp_path / "model.safetensors").stat().st_size < 0.55 * (EMBEDDED / "model.safetensors").stat().st_size
+
+
+def test_tables_hold_what_the_model_adds_for_a_neighbour_and_end_with_that_of_none() -> None:
+    config, model = load_config(EMBEDDED), load_model(EMBEDDED)[0]
+    tables = with_neighbour_tables(read_bf16(EMBEDDED / "model.safetensors"), config)
+    assert not {"left.weight", "right.weight"} & tables.keys()
+    for side, matrix in (("left", model.left), ("right", model.right)):
+        table = torch.from_numpy((tables[side].astype(np.uint32) << 16).view(np.float32))
+        wanted = matrix(model.embed_norm(model.embed.weight))
+        assert torch.allclose(table[:-1], wanted, atol=1e-2, rtol=1e-2)
+        assert torch.equal(table[-1], table[END])
+
+
+def test_weights_without_neighbours_are_named_as_what_they_are(tmp_path: Path) -> None:
+    shutil.copytree(EMBEDDED, tmp_path / "old")
+    tensors = load_file(EMBEDDED / "model.safetensors")
+    save_file({name: t for name, t in tensors.items() if name != "left.weight"}, tmp_path / "old" / "model.safetensors")
+    with pytest.raises(ValueError, match=r"does not fit its config.json: left\.weight missing"):
+        NativeBackend.load(tmp_path / "old")
