@@ -38,15 +38,16 @@ def without_prose(text: str) -> str:
             blank = BLANK_LINES.match(code, end)
             end = blank.end() if blank else end
         elif not whole and not instead:  # a comment behind code
-            out[:] = out.rstrip(b" \t")
+            while out.endswith((b" ", b"\t")):
+                del out[-1]
         out += instead
     return (out + code[end:]).decode()
 
 
 def cuts(code: bytes) -> list[tuple[int, int, bytes]]:
-    """Sorted byte ranges of prose, and what is to stand there instead; line and indentation too where it is alone."""
-    tools = parser_and_query()
-    captures = tree_sitter.QueryCursor(tools[1]).captures(tools[0].parse(code).root_node)
+    """Sorted byte ranges of prose, and what is to stand there instead; (start, stop, instead)."""
+    parser, query = parser_and_query()
+    captures = tree_sitter.QueryCursor(query).captures(parser.parse(code).root_node)
     found = []
     for node in captures.get("comment", []):
         if node.start_byte or not KEPT_COMMENT.match(code[:80].decode(errors="replace")):
