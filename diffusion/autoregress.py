@@ -15,9 +15,8 @@ import torch
 from cuda_ext.reference import row_stats
 from cuda_ext.rules import expand
 from diffusion.canvas import Canvas
-from diffusion.model import ContextCache, Transformer
+from diffusion.model.transformer import ContextCache, Transformer
 from diffusion.request import Draft
-from diffusion.tokenizer import END
 
 
 def autoregress(
@@ -41,11 +40,11 @@ def autoregress(
             stats = row_stats(logits, torch.from_numpy(canvas.ids[row : row + 1]), ends)
             ended = bool(stats.end[0] >= stats.probability[0])
             ids = canvas.ids.copy()
-            ids[row] = END if ended else int(stats.best[0])
+            ids[row] = canvas.end_id if ended else int(stats.best[0])
             canvas.write(ids, np.full(len(ids), float(stats.probability[0]), dtype=np.float32))
             row += 1
             done = ended or row == len(canvas.ids)
-            rest = np.where(canvas.masked, END, canvas.ids)
+            rest = np.where(canvas.masked, canvas.end_id, canvas.ids)
             if done:
                 canvas.write(rest, canvas.probability)
             reason = ("complete" if ended else "length") if done else ""

@@ -24,12 +24,12 @@ import numpy as np
 
 from cuda_ext.rules import END, SPECIAL, Policy
 from diffusion.canvas import Canvas
-from diffusion.config import ModelConfig
 from diffusion.engine import CANVAS_ROWS, Backend
 from diffusion.evaluate.report import aligned
 from diffusion.healing import NO_EDGE
+from diffusion.model.config import ModelConfig
 from diffusion.request import Draft, Hole, InfillRequest
-from diffusion.tokenizer import N_SPECIAL
+from diffusion.vocabulary import OURS
 
 N_STEPS = 8
 SETTLE_S = 0.25  # threads of the backend that ran before spin for a while before they sleep
@@ -58,11 +58,13 @@ class Row:
 class AnyTokens:
     """As much of a tokenizer as a canvas needs, for any vocabulary: token i reads as the byte i."""
 
+    vocabulary = OURS
+
     def __init__(self, vocab_size: int) -> None:
         self.vocab_size = vocab_size
-        self.token_bytes = [b"" if i < N_SPECIAL else bytes([97 + i % 26]) for i in range(vocab_size)]
+        self.token_bytes = [b"" if i < len(OURS.specials) else bytes([97 + i % 26]) for i in range(vocab_size)]
         self.flags = np.zeros(vocab_size, dtype=np.uint8)
-        self.flags[:N_SPECIAL] = SPECIAL
+        self.flags[: len(OURS.specials)] = SPECIAL
         self.flags[1] = END
 
 
@@ -173,7 +175,7 @@ def torch_backend(config: ModelConfig, threads: int, compiled: bool) -> Backend:
     """The same in torch, bfloat16."""
     import torch
 
-    from diffusion.model import Transformer
+    from diffusion.model.transformer import Transformer
     from diffusion.torch_backend import TorchBackend, inference_dtype
 
     torch.set_num_threads(threads)
@@ -196,7 +198,7 @@ def decoders(
 ) -> dict[str, Callable[[], Iterator[Draft]]]:
     """Both ways to fill the canvas behind an encoded context."""
     cache = backend.new_cache(context + CANVAS_ROWS)
-    ids = np.random.default_rng(1).integers(N_SPECIAL, config.vocab_size, context).tolist()
+    ids = np.random.default_rng(1).integers(len(OURS.specials), config.vocab_size, context).tolist()
     for start in range(0, context, 128):
         backend.encode(ids[start : start + 128], cache)
     request = InfillRequest("", "")

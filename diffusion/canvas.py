@@ -18,15 +18,15 @@ import numpy as np
 from cuda_ext.rules import LEFT, RIGHT, Rule, row_rules, unsure
 from diffusion.healing import Edge
 from diffusion.request import UNSURE, Draft, Hole, Start
-from diffusion.tokenizer import END, MASK, Tokenizer
+from diffusion.tokenizer import Tokenizer
 
 
 @dataclass
 class Canvas:
     """Rows of one infilling run.
 
-    `ids` int64 (C,): MASK, END or a text token. `fixed` bool (C,): rows that must stay. `probability` float32 (C,):
-    how sure the model was of a revealed row. `holes` are half-open row ranges; `multiline` says of each hole
+    `ids` int64 (C,): the mask, the end or a text token. `fixed` bool (C,): rows that must stay. `probability` float32
+    (C,): the probability of a revealed row's token. `holes` are half-open row ranges; `multiline` says of each hole
     whether it may hold line breaks.
     """
 
@@ -49,11 +49,12 @@ class Canvas:
         start: Start | None = None,
     ) -> Canvas:
         """All holes masked, or the first as `start` says; the text between them fixed."""
+        mask = tokenizer.vocabulary.mask
         ids: list[int] = []
         fixed: list[bool] = []
         holes: list[tuple[int, int]] = []
         for part in middle:
-            tokens = [MASK] * part.max_tokens if isinstance(part, Hole) else tokenizer.encode(part)
+            tokens = [mask] * part.max_tokens if isinstance(part, Hole) else tokenizer.encode(part)
             if isinstance(part, Hole):
                 holes.append((len(ids), len(ids) + len(tokens)))
             ids += tokens
@@ -78,11 +79,11 @@ class Canvas:
         _, spans = decode_spans(self.tokenizer, tokens)
         sure = [share(pieces, *span) for span in spans]
         row = first + len(tokens)
-        self.ids[first:row] = [token if p > 0 else MASK for token, p in zip(tokens, sure, strict=True)]
+        self.ids[first:row] = [token if p > 0 else self.mask_id for token, p in zip(tokens, sure, strict=True)]
         self.probability[first:row] = [p or 1.0 for p in sure]
         self.fixed[first : min(first + n_fixed, row)] = True
         if start.closed:
-            self.ids[row:stop] = END
+            self.ids[row:stop] = self.end_id
 
     def _encoded(self, left: str, text: str) -> tuple[list[int], int]:
         """Tokens of left + text, and how many must stay.
@@ -96,6 +97,16 @@ class Canvas:
         self.left = Edge(left, None)
         head = self.tokenizer.encode(left)
         return [*head, *self.tokenizer.encode(text)], len(head)
+
+    @property
+    def mask_id(self) -> int:
+        """What a row holds that is not decided."""
+        return self.tokenizer.vocabulary.mask
+
+    @property
+    def end_id(self) -> int:
+        """What a row holds that is behind its hole's text."""
+        return self.tokenizer.vocabulary.end
 
     @cached_property
     def flags(self) -> np.ndarray:
@@ -114,33 +125,33 @@ class Canvas:
     def end_to_take_back(self) -> int | None:
         """The row of an end that was written behind text which lacks the partial token right of the cursor."""
         start, stop = self.holes[-1]
-        ended = next((row for row in range(start, stop) if self.ids[row] == END), stop)
-        if self.right.allowed is None or ended in (start, stop) or self.ids[ended - 1] == MASK:
+        ended = next((row for row in range(start, stop) if self.ids[row] == self.end_id), stop)
+        if self.right.allowed is None or ended in (start, stop) or self.ids[ended - 1] == self.mask_id:
             return None
         return None if self.right.allowed[self.ids[ended - 1]] else ended
 
     @property
     def masked(self) -> np.ndarray:
         """Bool (C,): rows not decided yet."""
-        masked: np.ndarray = (self.ids == MASK) & ~self.fixed
+        masked: np.ndarray = (self.ids == self.mask_id) & ~self.fixed
         return masked
 
     @property
     def revealed(self) -> np.ndarray:
         """Bool (C,): rows that hold text the model chose."""
-        revealed: np.ndarray = ~self.masked & ~self.fixed & (self.ids != END)
+        revealed: np.ndarray = ~self.masked & ~self.fixed & (self.ids != self.end_id)
         return revealed
 
     def is_unsure(self, below: float) -> bool:
         """Whether the first hole's text, decided up to there, is right with a chance below `below`."""
         hole = slice(*self.holes[0])
-        is_text = (self.ids != END) & ~self.masked
+        is_text = (self.ids != self.end_id) & ~self.masked
         return unsure(self.fixed[hole], self.probability[hole], is_text[hole], below)
 
     @property
     def n_active(self) -> int:
         """Rows that still matter: those behind the first end of a trailing run of ends leave the canvas."""
-        text = np.flatnonzero(self.ids != END)
+        text = np.flatnonzero(self.ids != self.end_id)
         return min(len(self.ids), int(text[-1]) + 2) if len(text) else 1
 
     def write(self, ids: np.ndarray, probability: np.ndarray) -> None:
@@ -151,11 +162,11 @@ class Canvas:
 
     def remask(self, rows: np.ndarray) -> None:
         """Mask `rows` (C,) again."""
-        self.ids = np.where(rows & ~self.fixed, MASK, self.ids)
+        self.ids = np.where(rows & ~self.fixed, self.mask_id, self.ids)
 
     def length_unknown(self, guess: np.ndarray) -> bool:
         """Whether some hole has no end on the canvas."""
-        return any(END not in guess[start:stop] for start, stop in self.holes)
+        return any(self.end_id not in guess[start:stop] for start, stop in self.holes)
 
     def draft(self, guess: np.ndarray, step: int, forward_passes: int, reason: str = "") -> Draft:
         """What the canvas reads as, with `guess` (C,) standing in for the masked rows."""
@@ -182,7 +193,7 @@ class Canvas:
         ids, masked = np.where(self.masked, guess, self.ids).tolist(), self.masked.tolist()
         hidden = np.zeros(len(ids), dtype=bool)
         for start, stop in self.holes:
-            ended = next((row for row in range(start, stop) if ids[row] == END), stop)
+            ended = next((row for row in range(start, stop) if ids[row] == self.end_id), stop)
             hidden[ended:stop] = True
         sure = self.probability.tolist()
         return [(ids[row], masked[row], sure[row]) for row in range(len(ids)) if not hidden[row]]

@@ -19,9 +19,8 @@ from torch import Tensor
 from cuda_ext.reference import RowStats, choose, first_ends, gumbel, revise, row_stats
 from cuda_ext.rules import Policy, expand
 from diffusion.canvas import Canvas, ended
-from diffusion.model import ContextCache, Transformer
+from diffusion.model.transformer import ContextCache, Transformer
 from diffusion.request import Draft
-from diffusion.tokenizer import END
 
 
 def denoise(
@@ -55,12 +54,12 @@ def denoise(
             written = guess(canvas, stats)
         else:
             left = policy.max_steps - step + 1
-            written = choose(stats, ids, masked, canvas.holes, END, policy.threshold, left).numpy()
+            written = choose(stats, ids, masked, canvas.holes, canvas.end_id, policy.threshold, left).numpy()
             revisable = torch.from_numpy(canvas.revealed & ~doubted_before)
             doubted = revise(stats, revisable, policy.revise_below, revisions_left).numpy()
             doubted_before |= doubted
             revisions_left -= int(doubted.sum())
-        canvas.write(written, np.where(written == END, stats.end.numpy(), stats.probability.numpy()))
+        canvas.write(written, np.where(written == canvas.end_id, stats.end.numpy(), stats.probability.numpy()))
         if not last:
             taken_back = canvas.end_to_take_back()
             if taken_back is not None:
@@ -87,17 +86,17 @@ def predict(
     logits = logits.masked_fill(forbidden, -torch.inf)
     if temperature > 0:  # Gumbel-max: sampling by argmax, a function of the seed alone
         logits = logits / temperature + gumbel(seed, step, *logits.shape)
-    return pad_with_ends(row_stats(logits, ids, ends), len(canvas.ids))
+    return pad_with_ends(row_stats(logits, ids, ends), len(canvas.ids), canvas.end_id)
 
 
-def pad_with_ends(stats: RowStats, n_rows: int) -> RowStats:
+def pad_with_ends(stats: RowStats, n_rows: int, end_id: int) -> RowStats:
     """Statistics for `n_rows` rows, those behind the given ones being certain ends."""
 
     def pad(values: Tensor, fill: float) -> Tensor:
         return torch.cat((values, values.new_full((n_rows - len(values),), fill)))
 
     return RowStats(
-        pad(stats.best, END), pad(stats.probability, 0), pad(stats.end, 1), pad(stats.entropy, 0), pad(stats.own, 1)
+        pad(stats.best, end_id), pad(stats.probability, 0), pad(stats.end, 1), pad(stats.entropy, 0), pad(stats.own, 1)
     )
 
 
@@ -107,6 +106,6 @@ def guess(canvas: Canvas, stats: RowStats) -> np.ndarray:
     ids = np.where(masked, stats.best.numpy(), canvas.ids)
     rows, undecided = torch.from_numpy(canvas.ids), torch.from_numpy(masked)
     for start, stop in canvas.holes:
-        end = first_ends(stats, rows, undecided, start, stop, END)
-        ids[end:stop] = np.where(masked[end:stop], END, ids[end:stop])
+        end = first_ends(stats, rows, undecided, start, stop, canvas.end_id)
+        ids[end:stop] = np.where(masked[end:stop], canvas.end_id, ids[end:stop])
     return ids

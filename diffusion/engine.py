@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from cuda_ext.rules import Policy
 from diffusion.canvas import Canvas
-from diffusion.config import EMBEDDED, ModelConfig, weights_hash
-from diffusion.layout import Context, lay_out
+from diffusion.layout import Context, Layout, lay_out
+from diffusion.model.config import EMBEDDED, ModelConfig, weights_hash
 from diffusion.recall import RECALL_ABOVE, starts
 from diffusion.request import Draft, InfillRequest
 from diffusion.tokenizer import Tokenizer
@@ -63,6 +63,7 @@ class Engine:
 
     def __init__(self, backend: Backend, tokenizer: Tokenizer, policy: Policy, info: dict[str, object]) -> None:
         self.backend, self.tokenizer, self.policy, self.info = backend, tokenizer, policy, info
+        self.layout = Layout.of(backend.config.max_context)
         self.recall_above = RECALL_ABOVE
         self.forward_passes = 0
         self.encoded_tokens = 0
@@ -122,8 +123,7 @@ class Engine:
 
     def _prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> tuple[Canvas, Cache] | None:
         """Lay the context out and encode what is not cached; None when cancelled meanwhile."""
-        max_context = self.backend.config.max_context
-        context = lay_out(self.tokenizer, request.prefix, request.suffix, request.other_files, max_context)
+        context = lay_out(self.tokenizer, self.layout, request.prefix, request.suffix, request.other_files)
         cache = self._cache_for(context)
         kept = common_prefix(cache.ids, context.ids)
         cache.keep(kept)

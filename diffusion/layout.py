@@ -4,25 +4,56 @@ Rule: `other | far suffix | far prefix | near suffix | near prefix`, from what c
 Parts are cut at line breaks on a grid that is counted from the start of the prefix and from the end of the suffix, so
 typing moves no border but every few hundred characters, and then only the near parts are encoded anew.
 
-    context = lay_out(tokenizer, prefix, suffix, others=(), max_tokens=512)
+    context = lay_out(tokenizer, Layout.of(512), prefix, suffix, others=())
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from diffusion.healing import Edge, heal_left, heal_right
-from diffusion.request import OTHER_TOKENS
-from diffusion.tokenizer import EOF, FAR_PREFIX, FAR_SUFFIX, FILE, NEAR_PREFIX, NEAR_SUFFIX, OTHER, Tokenizer
+from diffusion.tokenizer import Tokenizer
 
-# Borders in characters, caps in tokens; training shows the model parts of these sizes (train/batches.py). A cap does
-# not depend on how full the other parts are: one that did would move the far prefix with every key typed.
-PREFIX_GRID, NEAR_PREFIX_MIN, FAR_PREFIX_CELLS = 384, 96, 2
-SUFFIX_GRID, NEAR_SUFFIX_MIN, FAR_SUFFIX_CELLS = 192, 96, 2
-FAR_SUFFIX_TOKENS, NEAR_SUFFIX_TOKENS, NEAR_PREFIX_TOKENS = 64, 72, 160
 MARKERS = 8  # at most: five parts, start of file, end of file, and one to spare
-MIN_CONTEXT = OTHER_TOKENS + FAR_SUFFIX_TOKENS + NEAR_SUFFIX_TOKENS + NEAR_PREFIX_TOKENS + MARKERS
+SMALLEST = 512  # tokens of context that the budgets below are made for
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Borders in characters, caps in tokens; training shows the model parts of these sizes (train/batches.py).
+
+    A cap does not depend on how full the other parts are: one that did would move the far prefix with every key typed.
+    `max_context`: tokens in all; the far prefix takes what the caps leave.
+    """
+
+    max_context: int = 512
+    prefix_grid: int = 384
+    near_prefix_min: int = 96
+    far_prefix_cells: int = 2
+    suffix_grid: int = 192
+    near_suffix_min: int = 96
+    far_suffix_cells: int = 2
+    other_tokens: int = 64
+    far_suffix_tokens: int = 64
+    near_suffix_tokens: int = 72
+    near_prefix_tokens: int = 160
+
+    @classmethod
+    def of(cls, max_context: int) -> Layout:
+        """Budgets that are the same shares of any `max_context`; ValueError if that is less than SMALLEST."""
+        if max_context < SMALLEST:
+            raise ValueError(f"max_context {max_context} is less than {SMALLEST} tokens")
+        fixed = {"far_prefix_cells", "far_suffix_cells"}
+        sizes = {
+            field.name: field.default * max_context // SMALLEST for field in fields(cls) if field.name not in fixed
+        }
+        return cls(**sizes)
+
+    @property
+    def capped(self) -> int:
+        """Tokens of everything but the far prefix, at most."""
+        return self.other_tokens + self.far_suffix_tokens + self.near_suffix_tokens + self.near_prefix_tokens + MARKERS
 
 
 @dataclass(frozen=True)
@@ -34,31 +65,32 @@ class Context:
     right: Edge
 
 
-def lay_out(tokenizer: Tokenizer, prefix: str, suffix: str, others: Sequence[str], max_tokens: int) -> Context:
-    """Context of at most `max_tokens` (MIN_CONTEXT or more) tokens; the far prefix takes what the caps leave."""
+def lay_out(tokenizer: Tokenizer, layout: Layout, prefix: str, suffix: str, others: Sequence[str]) -> Context:
+    """Context of at most `layout.max_context` tokens."""
     prefix, suffix = prefix.replace("\r\n", "\n"), suffix.replace("\r\n", "\n")
     left, right = heal_left(tokenizer, prefix), heal_right(tokenizer, suffix)
     prefix = prefix[: len(prefix) - len(left.text)]
     suffix = suffix[len(right.text) :]
-    far_start, near_start = prefix_borders(prefix)
-    near_end, far_end = suffix_borders(suffix)
-    other = tokenizer.encode("\n".join(others))[-OTHER_TOKENS:]
-    far_room = max_tokens - MIN_CONTEXT + (0 if other else OTHER_TOKENS)
+    far_start, near_start = prefix_borders(layout, prefix)
+    near_end, far_end = suffix_borders(layout, suffix)
+    ids = tokenizer.vocabulary
+    other = tokenizer.encode("\n".join(others))[-layout.other_tokens :]
+    far_room = layout.max_context - layout.capped + (0 if other else layout.other_tokens)
     far_prefix = tokenizer.encode(prefix[far_start:near_start])
-    near_prefix = tokenizer.encode(prefix[near_start:])[-NEAR_PREFIX_TOKENS:]
-    near_suffix = tokenizer.encode(suffix[:near_end])[:NEAR_SUFFIX_TOKENS]
-    far_suffix = tokenizer.encode(suffix[near_end:far_end])[:FAR_SUFFIX_TOKENS]
+    near_prefix = tokenizer.encode(prefix[near_start:])[-layout.near_prefix_tokens :]
+    near_suffix = tokenizer.encode(suffix[:near_end])[: layout.near_suffix_tokens]
+    far_suffix = tokenizer.encode(suffix[near_end:far_end])[: layout.far_suffix_tokens]
     if far_end == len(suffix):
-        (far_suffix if far_end > near_end else near_suffix).append(EOF)
-    file_start = [FILE] if far_start == 0 and len(far_prefix) <= far_room else []
-    ids = (
-        *([OTHER, *other] if other else []),
-        *([FAR_SUFFIX, *far_suffix] if far_suffix else []),
-        *(FAR_PREFIX, *file_start, *far_prefix[max(0, len(far_prefix) - far_room) :]),
-        *(NEAR_SUFFIX, *near_suffix),
-        *(NEAR_PREFIX, *near_prefix),
+        (far_suffix if far_end > near_end else near_suffix).append(ids.eof)
+    file_start = [ids.file] if far_start == 0 and len(far_prefix) <= far_room else []
+    parts = (
+        *([ids.other, *other] if other else []),
+        *([ids.far_suffix, *far_suffix] if far_suffix else []),
+        *(ids.far_prefix, *file_start, *far_prefix[max(0, len(far_prefix) - far_room) :]),
+        *(ids.near_suffix, *near_suffix),
+        *(ids.near_prefix, *near_prefix),
     )
-    return Context(ids, left, right)
+    return Context(tuple(token for token in parts if token is not None), left, right)
 
 
 def line_break_before(text: str, at: int, reach: int) -> int:
@@ -67,19 +99,21 @@ def line_break_before(text: str, at: int, reach: int) -> int:
     return found if found >= 0 else at
 
 
-def prefix_borders(prefix: str) -> tuple[int, int]:
+def prefix_borders(layout: Layout, prefix: str) -> tuple[int, int]:
     """Start of the far prefix and of the near prefix."""
-    cell = max(0, (len(prefix) - NEAR_PREFIX_MIN) // PREFIX_GRID)
-    starts = [line_break_before(prefix, i * PREFIX_GRID, PREFIX_GRID) for i in (max(0, cell - FAR_PREFIX_CELLS), cell)]
-    return (0 if cell <= FAR_PREFIX_CELLS else starts[0]), (0 if cell == 0 else starts[1])
+    grid, cells = layout.prefix_grid, layout.far_prefix_cells
+    cell = max(0, (len(prefix) - layout.near_prefix_min) // grid)
+    starts = [line_break_before(prefix, i * grid, grid) for i in (max(0, cell - cells), cell)]
+    return (0 if cell <= cells else starts[0]), (0 if cell == 0 else starts[1])
 
 
-def suffix_borders(suffix: str) -> tuple[int, int]:
+def suffix_borders(layout: Layout, suffix: str) -> tuple[int, int]:
     """End of the near suffix and of the far suffix."""
-    cell = max(0, (len(suffix) - NEAR_SUFFIX_MIN) // SUFFIX_GRID)
+    grid = layout.suffix_grid
+    cell = max(0, (len(suffix) - layout.near_suffix_min) // grid)
     ends = []
-    for i in (cell, max(0, cell - FAR_SUFFIX_CELLS)):
-        at = len(suffix) - i * SUFFIX_GRID
-        found = suffix.find("\n", at, at + SUFFIX_GRID) if i else -1
+    for i in (cell, max(0, cell - layout.far_suffix_cells)):
+        at = len(suffix) - i * grid
+        found = suffix.find("\n", at, at + grid) if i else -1
         ends.append(found if found >= 0 else at)
     return ends[0], ends[1]

@@ -18,9 +18,9 @@ from safetensors import SafetensorError, deserialize
 from cuda_ext import native
 from cuda_ext.rules import Policy
 from diffusion.canvas import Canvas, ended
-from diffusion.config import SCALE, ModelConfig, load_config
+from diffusion.model.config import SCALE, ModelConfig, load_config
 from diffusion.request import Draft, InfillRequest
-from diffusion.tokenizer import END, MASK
+from diffusion.vocabulary import OURS
 
 ROWS_AT_ONCE = 1024  # of a table: all at once would take six times its memory for a moment
 POLL_US = 1000  # between two looks at `cancelled` while no draft comes
@@ -128,7 +128,7 @@ class NativeBackend:
             for slot in slots(run, cancelled):
                 take_over(canvas, slot)
                 guess = rows_of(slot.guess, canvas)
-                reason = ("complete" if END in guess else "length") if slot.done else ""
+                reason = ("complete" if canvas.end_id in guess else "length") if slot.done else ""
                 yield canvas.draft(guess, slot.step, slot.step, reason)
 
 
@@ -173,7 +173,7 @@ def control_of(canvas: Canvas, policy: Policy, request: InfillRequest | None) ->
     given = zip(canvas.ids.tolist(), canvas.fixed.tolist(), canvas.probability.tolist(), strict=True)
     for row, (token, fixed, probability) in enumerate(given):
         control.ids[row], control.fixed[row], control.probability[row] = token, fixed, probability
-    control.mask_id, control.end_id = MASK, END
+    control.mask_id, control.end_id = canvas.mask_id, canvas.end_id
     control.has_left, control.has_right = canvas.left.allowed is not None, canvas.right.allowed is not None
     control.max_steps, control.max_revisions = policy.max_steps, policy.max_revisions
     control.threshold, control.revise_below = policy.threshold, policy.revise_below
@@ -250,5 +250,5 @@ def with_neighbour_tables(tensors: dict[str, np.ndarray], config: ModelConfig) -
         for side, matrix in matrices.items():
             tables[side][start : start + len(rows)] = rounded(normed @ matrix)
     for table in tables.values():
-        table[-1] = table[END]
+        table[-1] = table[OURS.end]
     return {name: words for name, words in tensors.items() if name not in ("left.weight", "right.weight")} | tables

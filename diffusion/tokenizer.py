@@ -16,14 +16,7 @@ import numpy as np
 import tokenizers
 
 from cuda_ext import rules
-
-# Order is the token id. `<file>` stands before the first token of a file, `<eof>` behind its last.
-SPECIAL_TOKENS = (
-    "<mask>", "<end>", "<other>", "<far_suffix>", "<far_prefix>", "<near_suffix>", "<near_prefix>", "<file>", "<eof>",
-    *(f"<reserved_{i}>" for i in range(9, 16)),
-)  # fmt: skip
-MASK, END, OTHER, FAR_SUFFIX, FAR_PREFIX, NEAR_SUFFIX, NEAR_PREFIX, FILE, EOF = range(9)
-N_SPECIAL = len(SPECIAL_TOKENS)
+from diffusion.vocabulary import OUR_SPECIAL_TOKENS, OURS, Vocabulary
 
 # A line break with the indentation behind it | a word with its leading space | one digit | punctuation | spaces.
 PRE_TOKEN = r"\r?\n[ \t]*| ?[^\W\d]+|\d| ?[^\s\w]+| +|\t+|\s"
@@ -32,18 +25,19 @@ PRE_TOKEN = r"\r?\n[ \t]*| ?[^\W\d]+|\d| ?[^\s\w]+| +|\t+|\s"
 class Tokenizer:
     """Encodes text without adding anything to it; special tokens never come out of text."""
 
-    def __init__(self, bpe: tokenizers.Tokenizer) -> None:
-        for token_id, token in enumerate(SPECIAL_TOKENS):
-            if bpe.token_to_id(token) != token_id:
-                raise ValueError(f"not a Mezzotint tokenizer: token {token_id} is not {token}")
+    def __init__(self, bpe: tokenizers.Tokenizer, vocabulary: Vocabulary = OURS) -> None:
+        if vocabulary is OURS:
+            for token_id, token in enumerate(OUR_SPECIAL_TOKENS):
+                if bpe.token_to_id(token) != token_id:
+                    raise ValueError(f"not a Mezzotint tokenizer: token {token_id} is not {token}")
         bpe.encode_special_tokens = True  # "<mask>" typed by a user is text, not a mask
-        self._bpe = bpe
+        self._bpe, self.vocabulary = bpe, vocabulary
 
     @classmethod
-    def load(cls, path: Path) -> Tokenizer:
-        """Read a tokenizer.json; ValueError if it is none of ours."""
+    def load(cls, path: Path, vocabulary: Vocabulary = OURS) -> Tokenizer:
+        """Read a tokenizer.json; ValueError if it cannot be read or lacks what `vocabulary` names."""
         try:
-            return cls(tokenizers.Tokenizer.from_file(str(path)))
+            return cls(tokenizers.Tokenizer.from_file(str(path)), vocabulary)
         except ValueError:
             raise
         except Exception as error:  # the Rust side raises bare Exception
@@ -71,14 +65,16 @@ class Tokenizer:
         """The bytes of every token; special tokens are empty."""
         to_byte = {char: byte for byte, char in byte_alphabet().items()}
         tokens = [self._bpe.id_to_token(i) or "" for i in range(self.vocab_size)]
-        return [b"" if i < N_SPECIAL else bytes(to_byte[c] for c in token) for i, token in enumerate(tokens)]
+        return [
+            b"" if i in self.vocabulary.specials else bytes(to_byte[c] for c in token) for i, token in enumerate(tokens)
+        ]
 
     @cached_property
     def flags(self) -> np.ndarray:
         """Uint8 (vocab_size,): what every token is to the denoising loop (`cuda_ext.rules`)."""
         flags = np.fromiter((rules.BREAK if b"\n" in t else 0 for t in self.token_bytes), np.uint8, self.vocab_size)
-        flags[:N_SPECIAL] = rules.SPECIAL
-        flags[END] = rules.END
+        flags[list(self.vocabulary.specials)] = rules.SPECIAL
+        flags[[self.vocabulary.end, *self.vocabulary.also_ends]] = rules.END
         return flags
 
     def starting_with(self, start: bytes) -> np.ndarray:

@@ -15,10 +15,10 @@ import torch
 from cuda_ext.rules import Policy
 from diffusion.autoregress import autoregress
 from diffusion.canvas import Canvas
-from diffusion.checkpoint import load_model
-from diffusion.config import ModelConfig
 from diffusion.denoise import denoise
-from diffusion.model import ContextCache, Transformer
+from diffusion.model.config import ModelConfig
+from diffusion.model.load import load_model
+from diffusion.model.transformer import ContextCache, Transformer
 from diffusion.request import Draft, InfillRequest
 
 

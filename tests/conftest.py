@@ -9,9 +9,9 @@ import torch
 
 from cuda_ext import native
 from cuda_ext.rules import Policy
-from diffusion.checkpoint import load_model
-from diffusion.config import EMBEDDED
 from diffusion.engine import Engine
+from diffusion.model.config import EMBEDDED
+from diffusion.model.load import load_model
 from diffusion.tokenizer import Tokenizer
 from diffusion.torch_backend import TorchBackend
 

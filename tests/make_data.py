@@ -7,7 +7,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from diffusion.config import EMBEDDED
+from diffusion.model.config import EMBEDDED
 from diffusion.tokenizer import Tokenizer
 from diffusion.train.batches import Packer
 from diffusion.train.corpus import Source

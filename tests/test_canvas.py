@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from diffusion.canvas import Canvas, decode_spans, merge_spans
 from diffusion.healing import NO_EDGE, Edge
 from diffusion.request import Hole, Start
-from diffusion.tokenizer import END, MASK, Tokenizer
+from diffusion.tokenizer import Tokenizer
+from diffusion.vocabulary import OURS
 
 
 def test_a_blank_canvas_masks_holes_and_fixes_the_text_between(tokenizer: Tokenizer) -> None:
@@ -23,21 +24,21 @@ def test_fixed_rows_cannot_be_written_or_masked(tokenizer: Tokenizer) -> None:
     before = canvas.ids[2:].copy()
     canvas.write(np.full_like(canvas.ids, 50), np.ones(len(canvas.ids)))
     canvas.remask(np.ones_like(canvas.fixed))
-    assert np.array_equal(canvas.ids[2:], before) and canvas.ids[:2].tolist() == [MASK, MASK]
+    assert np.array_equal(canvas.ids[2:], before) and canvas.ids[:2].tolist() == [OURS.mask, OURS.mask]
 
 
 def test_rows_behind_the_first_end_of_the_tail_leave_the_canvas(tokenizer: Tokenizer) -> None:
     canvas = Canvas.blank(tokenizer, (Hole(8),), NO_EDGE, NO_EDGE)
     assert canvas.n_active == 8
-    canvas.write(np.array([50, MASK, END, END, END, END, END, END]), np.ones(8))
+    canvas.write(np.array([50, OURS.mask, OURS.end, OURS.end, OURS.end, OURS.end, OURS.end, OURS.end]), np.ones(8))
     assert canvas.n_active == 3
 
 
 def test_a_draft_shades_guesses_and_hides_what_lies_behind_the_end(tokenizer: Tokenizer) -> None:
     canvas = Canvas.blank(tokenizer, (Hole(6),), NO_EDGE, NO_EDGE)
     a, b, c = tokenizer.encode("return")[0], tokenizer.encode(" x")[0], tokenizer.encode(" +")[0]
-    canvas.write(np.array([a, MASK, MASK, END, END, END]), np.full(6, 0.5))
-    draft = canvas.draft(np.array([a, b, c, END, END, END]), step=1, forward_passes=1)
+    canvas.write(np.array([a, OURS.mask, OURS.mask, OURS.end, OURS.end, OURS.end]), np.full(6, 0.5))
+    draft = canvas.draft(np.array([a, b, c, OURS.end, OURS.end, OURS.end]), step=1, forward_passes=1)
     assert draft.text == "return x +"
     assert draft.masked == ((6, 10),)
     assert draft.confidence == pytest.approx(0.5)
@@ -45,13 +46,13 @@ def test_a_draft_shades_guesses_and_hides_what_lies_behind_the_end(tokenizer: To
 
 def test_the_partial_tokens_around_the_cursor_are_not_part_of_the_text(tokenizer: Tokenizer) -> None:
     canvas = Canvas.blank(tokenizer, (Hole(3),), Edge("ret", None), Edge("x", None))
-    ids = np.array([tokenizer.encode("return")[0], tokenizer.encode(" x")[0], END])
+    ids = np.array([tokenizer.encode("return")[0], tokenizer.encode(" x")[0], OURS.end])
     assert canvas.draft(ids, 1, 1).text == "urn "
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs"]), max_size=40))
 def test_spans_cover_the_text_from_end_to_end(text: str) -> None:
-    from diffusion.config import EMBEDDED
+    from diffusion.model.config import EMBEDDED
 
     tokenizer = Tokenizer.load(EMBEDDED / "tokenizer.json")
     decoded, spans = decode_spans(tokenizer, tokenizer.encode(text))
@@ -67,14 +68,14 @@ def test_a_start_fills_the_first_hole_and_masks_what_is_doubtful(tokenizer: Toke
     start = Start((("return", 0.9), (" x", 0.0), (" +", 0.4)))
     canvas = Canvas.blank(tokenizer, (Hole(8),), NO_EDGE, NO_EDGE, start)
     (a,), (c,) = tokenizer.encode("return"), tokenizer.encode(" +")
-    assert canvas.ids.tolist() == [a, MASK, c, END, END, END, END, END]
+    assert canvas.ids.tolist() == [a, OURS.mask, c, OURS.end, OURS.end, OURS.end, OURS.end, OURS.end]
     assert canvas.probability[:3].tolist() == pytest.approx([0.9, 1.0, 0.4])
     assert not canvas.fixed.any()
 
 
 def test_an_open_start_leaves_the_rest_of_the_hole_masked(tokenizer: Tokenizer) -> None:
     canvas = Canvas.blank(tokenizer, (Hole(4),), NO_EDGE, NO_EDGE, Start((("return", 0.9),), closed=False))
-    assert canvas.ids.tolist()[1:] == [MASK] * 3
+    assert canvas.ids.tolist()[1:] == [OURS.mask] * 3
 
 
 def test_a_start_that_is_too_long_is_cut(tokenizer: Tokenizer) -> None:

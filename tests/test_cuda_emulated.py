@@ -31,8 +31,8 @@ from cuda_ext.native import (
     Shape,
 )
 from cuda_ext.rules import BREAK, END, LEFT, RIGHT, SPECIAL
-from diffusion.config import ModelConfig
-from diffusion.model import ContextCache, Transformer
+from diffusion.model.config import ModelConfig
+from diffusion.model.transformer import ContextCache, Transformer
 from diffusion.native_backend import with_neighbour_tables
 
 ROOT = Path(__file__).parent.parent

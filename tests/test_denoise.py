@@ -11,9 +11,9 @@ from diffusion.canvas import Canvas
 from diffusion.denoise import denoise
 from diffusion.engine import Engine
 from diffusion.layout import lay_out
-from diffusion.model import ContextCache
+from diffusion.model.transformer import ContextCache
 from diffusion.request import Draft, Hole, InfillRequest
-from diffusion.tokenizer import END
+from diffusion.vocabulary import OURS
 
 SOURCE = inspect.getsource(textwrap)
 CUTS = [SOURCE.index(mark) + len(mark) for mark in ("self.width", "chunks.rev", "if self.", "return ", "text = ")]
@@ -101,7 +101,7 @@ def test_autoregressive_decoding_leaves_the_context_cache_as_it_was(any_engine: 
 
 def final_canvas(engine: Engine, prefix: str, suffix: str, hole: Hole) -> tuple[Canvas, Draft]:
     """The canvas as the loop leaves it, and the last draft."""
-    context = lay_out(engine.tokenizer, prefix, suffix, (), engine.backend.config.max_context)
+    context = lay_out(engine.tokenizer, engine.layout, prefix, suffix, ())
     cache = ContextCache(engine.backend.config, 512, torch.float32)
     with torch.no_grad():
         engine.backend.model.encode(list(context.ids), cache)
@@ -117,7 +117,7 @@ def test_the_hole_begins_and_ends_with_the_partial_tokens_around_the_cursor(
 ) -> None:
     canvas, last = final_canvas(engine, prefix, suffix, Hole(16))
     ids = canvas.ids.tolist()
-    tokens = [canvas.tokenizer.token_bytes[i] for i in (ids[: ids.index(END)] if END in ids else ids)]
+    tokens = [canvas.tokenizer.token_bytes[i] for i in (ids[: ids.index(OURS.end)] if OURS.end in ids else ids)]
     assert tokens[0].startswith(canvas.left.text.encode())
     if last.reason == "complete" and canvas.right.text:
         assert tokens[-1].endswith(canvas.right.text.encode())

@@ -14,19 +14,19 @@ import torch
 from cuda_ext import native
 from diffusion.canvas import Canvas
 from diffusion.confidence import chance
-from diffusion.config import EMBEDDED
 from diffusion.denoise import denoise
 from diffusion.engine import Engine, common_prefix
 from diffusion.layout import lay_out
-from diffusion.model import ContextCache, Transformer, sdpa
+from diffusion.model.config import EMBEDDED
+from diffusion.model.transformer import ContextCache, Transformer, sdpa
 from diffusion.recall import starts
 from diffusion.request import Draft, Hole, InfillRequest, Start
-from diffusion.tokenizer import END
+from diffusion.vocabulary import OURS
 
 SOURCE = inspect.getsource(textwrap)
 
 
-NONE = torch.tensor([[END]])  # the neighbour where there is none
+NONE = torch.tensor([[OURS.end]])  # the neighbour where there is none
 
 
 class Uncached:
@@ -49,7 +49,7 @@ class Uncached:
 
 def without_any_cache(engine: Engine, request: InfillRequest) -> list[Draft]:
     """The loop over the uncached model."""
-    context = lay_out(engine.tokenizer, request.prefix, request.suffix, (), engine.backend.config.max_context)
+    context = lay_out(engine.tokenizer, engine.layout, request.prefix, request.suffix, ())
     canvas = Canvas.blank(engine.tokenizer, request.middle, context.left, context.right)
     unused = ContextCache(engine.backend.config, 1, torch.float32)
     return list(denoise(Uncached(engine.backend.model, context.ids), unused, canvas, engine.policy, lambda: False))
@@ -86,7 +86,7 @@ def test_typing_one_character_encodes_only_the_tokens_that_changed(engine: Engin
         request = InfillRequest(SOURCE[:3000] + typed[:count], SOURCE[3100:])
         before = engine.encoded_tokens
         engine.prepare(request, lambda: False)
-        ids = lay_out(engine.tokenizer, request.prefix, request.suffix, (), engine.backend.config.max_context).ids
+        ids = lay_out(engine.tokenizer, engine.layout, request.prefix, request.suffix, ()).ids
         assert engine.encoded_tokens - before == len(ids) - common_prefix(list(previous), ids)
         if count:
             assert engine.encoded_tokens - before <= 4  # a word may be split anew while it grows

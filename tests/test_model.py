@@ -2,11 +2,11 @@
 
 import torch
 
-from diffusion.config import ModelConfig
 from diffusion.engine import Engine
-from diffusion.model import ContextCache, Transformer, sdpa
-from diffusion.tokenizer import MASK
+from diffusion.model.config import ModelConfig
+from diffusion.model.transformer import ContextCache, Transformer, sdpa
 from diffusion.train.batches import Batch, neighbours, visible
+from diffusion.vocabulary import OURS
 from tests.make_data import tiny_packer
 
 
@@ -33,8 +33,8 @@ def test_canvas_rows_see_one_another_in_both_directions() -> None:
     model = small_model()
     cache = ContextCache(model.config, 64, torch.float32)
     model.encode([20, 21, 22], cache)
-    one = model.denoise(torch.tensor([[MASK, MASK, 30]]), cache)
-    other = model.denoise(torch.tensor([[MASK, MASK, 31]]), cache)
+    one = model.denoise(torch.tensor([[OURS.mask, OURS.mask, 30]]), cache)
+    other = model.denoise(torch.tensor([[OURS.mask, OURS.mask, 31]]), cache)
     assert not torch.allclose(one[0, 0], other[0, 0])
 
 
@@ -43,7 +43,7 @@ def test_denoising_leaves_the_cached_context_alone() -> None:
     cache = ContextCache(model.config, 64, torch.float32)
     model.encode([20, 21, 22], cache)
     before = cache.k[..., :3, :].clone()
-    model.denoise(torch.tensor([[MASK] * 8]), cache)
+    model.denoise(torch.tensor([[OURS.mask] * 8]), cache)
     assert torch.equal(before, cache.k[..., :3, :]) and cache.ids == [20, 21, 22]
 
 

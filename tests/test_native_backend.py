@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cuda_ext import native
-from diffusion.checkpoint import load_model, save_model
-from diffusion.config import EMBEDDED, load_config
 from diffusion.engine import Engine
+from diffusion.model.config import EMBEDDED, load_config
+from diffusion.model.load import load_model, save_model
 from diffusion.native_backend import NativeBackend, as_bf16, read_bf16, with_neighbour_tables
 from diffusion.request import Draft, Hole, InfillRequest, Start
-from diffusion.tokenizer import END
 from diffusion.torch_backend import TorchBackend
+from diffusion.vocabulary import OURS
 
 pytestmark = pytest.mark.skipif(bool(native.why_not("cpu")), reason=f"native backend: {native.why_not('cpu')}")
 
@@ -138,7 +138,7 @@ def test_tables_hold_what_the_model_adds_for_a_neighbour_and_end_with_that_of_no
         table = torch.from_numpy((tables[side].astype(np.uint32) << 16).view(np.float32))
         wanted = matrix(model.embed_norm(model.embed.weight))
         assert torch.allclose(table[:-1], wanted, atol=1e-2, rtol=1e-2)
-        assert torch.equal(table[-1], table[END])
+        assert torch.equal(table[-1], table[OURS.end])
 
 
 def test_weights_without_neighbours_are_named_as_what_they_are(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from cuda_ext import native
 from cuda_ext.rules import Policy
-from diffusion.config import EMBEDDED, load_config
-from diffusion.tokenizer import END, MASK, Tokenizer
+from diffusion.model.config import EMBEDDED, load_config
+from diffusion.tokenizer import Tokenizer
+from diffusion.vocabulary import OURS
 
 pytestmark = pytest.mark.skipif(native.load("cpu") is None, reason=native.why_not("cpu"))
 
@@ -36,10 +37,10 @@ class Setting:
     def control(self, n_rows: int = 16, policy: Policy | None = None) -> native.Control:
         policy = policy or Policy()
         control = native.Control()
-        control.n_rows, control.n_holes, control.mask_id, control.end_id = n_rows, 1, MASK, END
+        control.n_rows, control.n_holes, control.mask_id, control.end_id = n_rows, 1, OURS.mask, OURS.end
         control.hole_stop[0] = n_rows
         for row in range(n_rows):
-            control.ids[row] = MASK
+            control.ids[row] = OURS.mask
         control.max_steps, control.max_revisions = policy.max_steps, policy.max_revisions
         control.threshold, control.revise_below = policy.threshold, policy.revise_below
         control.present = int(np.bitwise_or.reduce(np.left_shift(np.uint32(1), self.flags.astype(np.uint32))))
@@ -65,10 +66,10 @@ def test_drafts_come_in_order_and_the_last_is_done(setting: Setting) -> None:
         drafts = list(run)
     assert [draft.step for draft in drafts] == list(range(1, len(drafts) + 1))
     assert [bool(draft.done) for draft in drafts] == [False] * (len(drafts) - 1) + [True]
-    assert MASK not in drafts[-1].ids[:16]
+    assert OURS.mask not in drafts[-1].ids[:16]
     assert drafts[-1].ids[:16] == drafts[-1].guess[:16]
     for draft in drafts:
-        known = [(i, g) for i, g in zip(draft.ids[:16], draft.guess[:16], strict=True) if i != MASK]
+        known = [(i, g) for i, g in zip(draft.ids[:16], draft.guess[:16], strict=True) if i != OURS.mask]
         assert all(i == g for i, g in known)
 
 
@@ -93,7 +94,7 @@ def test_max_steps_decides_the_rest(setting: Setting) -> None:
     with setting.run(setting.control(16, Policy(threshold=2.0, max_steps=2))) as run:
         drafts = list(run)
     assert [draft.step for draft in drafts] == [1, 2]
-    assert MASK not in drafts[-1].ids[:16]
+    assert OURS.mask not in drafts[-1].ids[:16]
 
 
 def test_a_deadline_that_has_passed_leaves_one_step(setting: Setting) -> None:
@@ -189,11 +190,11 @@ def test_token_by_token_writes_one_row_a_step_and_ends_with_an_end_or_a_full_can
         drafts = list(run)
     assert [draft.step for draft in drafts] == list(range(1, len(drafts) + 1))
     for n, draft in enumerate(drafts[:-1], start=1):
-        assert all(i not in (MASK, END) for i in draft.ids[:n])
-        assert draft.ids[n:16] == [MASK] * (16 - n)
-        assert draft.guess[n:16] == [END] * (16 - n)
-    assert drafts[-1].done and MASK not in drafts[-1].ids[:16]
-    assert len(drafts) == 16 or END in drafts[-1].ids[:16]
+        assert all(i not in (OURS.mask, OURS.end) for i in draft.ids[:n])
+        assert draft.ids[n:16] == [OURS.mask] * (16 - n)
+        assert draft.guess[n:16] == [OURS.end] * (16 - n)
+    assert drafts[-1].done and OURS.mask not in drafts[-1].ids[:16]
+    assert len(drafts) == 16 or OURS.end in drafts[-1].ids[:16]
 
 
 def test_token_by_token_leaves_the_context_as_it_was(setting: Setting) -> None:
@@ -217,4 +218,4 @@ def test_a_run_ends_where_what_it_decided_is_not_sure_enough(setting: Setting) -
         drafts = list(run)
         assert run.steps == len(drafts)  # no forward pass behind the last draft
     assert drafts[-1].done
-    assert MASK in drafts[-1].ids[:32]
+    assert OURS.mask in drafts[-1].ids[:32]

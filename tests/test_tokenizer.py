@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion.config import EMBEDDED
-from diffusion.tokenizer import END, MASK, N_SPECIAL, Tokenizer
+from diffusion.model.config import EMBEDDED
+from diffusion.tokenizer import Tokenizer
+from diffusion.vocabulary import OURS
 
 TOKENIZER = Tokenizer.load(EMBEDDED / "tokenizer.json")
 text = st.text(st.characters(blacklist_categories=["Cs"]), max_size=60)
@@ -27,12 +28,12 @@ def test_cutting_before_a_line_break_changes_no_token(before: str, after: str) -
 
 def test_special_tokens_never_come_out_of_text() -> None:
     ids = TOKENIZER.encode("<mask><end><far_prefix>")
-    assert all(i >= N_SPECIAL for i in ids)
+    assert all(i >= len(OURS.specials) for i in ids)
     assert TOKENIZER.decode(ids) == "<mask><end><far_prefix>"
 
 
 def test_special_tokens_decode_to_nothing() -> None:
-    assert TOKENIZER.decode([MASK, END]) == ""
+    assert TOKENIZER.decode([OURS.mask, OURS.end]) == ""
 
 
 def test_runs_of_spaces_are_one_token_and_digits_are_split() -> None:

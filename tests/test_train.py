@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from diffusion.checkpoint import load_model
-from diffusion.config import ModelConfig
-from diffusion.tokenizer import END, MASK, Tokenizer
+from diffusion.model.config import ModelConfig
+from diffusion.model.load import load_model
+from diffusion.tokenizer import Tokenizer
 from diffusion.train import corpus
 from diffusion.train.batches import Batch, visible
 from diffusion.train.cli import main, parse_settings, with_earlier
@@ -19,6 +19,7 @@ from diffusion.train.feed import feed
 from diffusion.train.holes import TokenTable, argument_span, block_span, choose_hole, rest_of_line
 from diffusion.train.loop import RunConfig, train
 from diffusion.train.step import attention, block_mask, dense_masks, learning_rate
+from diffusion.vocabulary import OURS
 from tests.make_data import tiny_packer, write_corpus
 
 CODE = "import os\n\n\ndef f(a, b):\n    x = g(a, [b, 1])\n\n    return x\n\n\nprint(f(1, 2))\n"
@@ -132,11 +133,11 @@ def test_a_packed_sequence_wastes_no_row_and_leaks_no_answer() -> None:
 
 def test_masked_rows_weigh_one_in_all_and_fixed_rows_nothing() -> None:
     batch = tiny_packer(rows=640, seed=5).batch(4)
-    masked = (batch.ids == MASK) & (batch.canvas > 0)
+    masked = (batch.ids == OURS.mask) & (batch.canvas > 0)
     n_canvases = sum(len(set(canvas.tolist()) - {0}) for canvas in batch.canvas)
     assert float(batch.canvas_weight[masked].sum()) == pytest.approx(n_canvases, rel=1e-4)
-    assert not bool((batch.targets[batch.canvas > 0] == MASK).any())
-    assert bool((batch.targets[batch.canvas > 0] == END).any())
+    assert not bool((batch.targets[batch.canvas > 0] == OURS.mask).any())
+    assert bool((batch.targets[batch.canvas > 0] == OURS.end).any())
 
 
 def test_learning_rate_warms_up_holds_and_ends_at_zero() -> None:

@@ -25,12 +25,12 @@ from cuda_ext import native
 from cuda_ext.rules import Policy, expand
 from cuda_ext.twin import Twin
 from diffusion.canvas import Canvas
-from diffusion.config import EMBEDDED
 from diffusion.denoise import denoise
 from diffusion.engine import CANVAS_ROWS
 from diffusion.evaluate.holes import MULTI_LINE, REST_OF_LINE, Case, cut, read_folder
 from diffusion.held_out import HELD_OUT
-from diffusion.layout import lay_out
+from diffusion.layout import Layout, lay_out
+from diffusion.model.config import EMBEDDED
 from diffusion.native_backend import NativeBackend, control_of, read_bf16, rows_of, shape_of, with_neighbour_tables
 from diffusion.tokenizer import Tokenizer
 
@@ -65,7 +65,8 @@ def compare(case: Case, backend: NativeBackend, model: TwinModel, tokenizer: Tok
     """Count the decisions of one hole: compared, parted, and parted further than rounding goes."""
     policy = Policy(max_revisions=0)  # what was doubted before cannot be handed over to a single step
     request = case.request()
-    context = lay_out(tokenizer, request.prefix, request.suffix, request.other_files, backend.config.max_context)
+    layout = Layout.of(backend.config.max_context)
+    context = lay_out(tokenizer, layout, request.prefix, request.suffix, request.other_files)
     model.encode(context.ids)
     cache = backend.new_cache(backend.config.max_context + CANVAS_ROWS)
     backend.encode(list(context.ids), cache)

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from diffusion.config import ModelConfig
+from diffusion.model.config import ModelConfig
 from diffusion.train.recipe import LARGEST_CANVAS, Recipe
 
 SHAPE = ModelConfig(d_model=128, n_layers=4, n_heads=2, n_kv_heads=1, d_ff=352)
@@ -83,7 +83,7 @@ def run_one(variant: Variant, corpus: Path, out: Path, steps: int) -> None:
     """Train a variant on one core for as much compute as the first takes in `steps` steps, and write its result."""
     import torch
 
-    from diffusion.checkpoint import load_model
+    from diffusion.model.load import load_model
     from diffusion.train.batches import Packer
     from diffusion.train.dataset import Dataset
     from diffusion.train.loop import RunConfig, train, validate

@@ -17,12 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffusion.tokenizer import END, EOF, FAR_PREFIX, FAR_SUFFIX, FILE, N_SPECIAL, NEAR_PREFIX, NEAR_SUFFIX, OTHER
+from cuda_ext.rules import SPECIAL
 from diffusion.train.dataset import Dataset
 from diffusion.train.echoes import recalled_draft
 from diffusion.train.holes import TokenTable, choose_hole, line_start
 from diffusion.train.noise import Noise
 from diffusion.train.recipe import Recipe
+from diffusion.vocabulary import OURS, Vocabulary
 
 MAX_CUT_BACK = 20  # tokens of the hole's near prefix that another canvas of its branch may begin earlier
 MAX_AR_HOLE = 64
@@ -78,7 +79,7 @@ def visible(branch: Tensor, canvas: Tensor, trunk_limit: Tensor, branch_limit: T
 
 
 def neighbours(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Tokens left and right of every row where its part of the sequence is read in order, END where none is; (B, R).
+    """Tokens left and right of every row where its part of the sequence is read in order, `end` where none is; (B, R).
 
     In front of a canvas is the last row of its branch that it sees, in front of a branch the last one of the trunk.
     """
@@ -87,8 +88,8 @@ def neighbours(batch: Batch) -> tuple[Tensor, Tensor]:
     row = torch.arange(batch.ids.shape[1], device=batch.ids.device)
     first = F.pad(~same, (1, 0), value=True)
     before = torch.where(first, torch.where(batch.branch > 0, edge, -1), row - 1)
-    left = torch.where(before >= 0, batch.ids.gather(1, before.clamp_min(0)), END)
-    return left, torch.where(F.pad(same, (0, 1), value=False), batch.ids.roll(-1, 1), END)
+    left = torch.where(before >= 0, batch.ids.gather(1, before.clamp_min(0)), OURS.end)
+    return left, torch.where(F.pad(same, (0, 1), value=False), batch.ids.roll(-1, 1), OURS.end)
 
 
 @dataclass
@@ -119,6 +120,7 @@ class Branch:
     makes one think of for the hole at `cut`, in tokens; None: those canvases start from masks, too.
     """
 
+    vocabulary: Vocabulary
     boundary: int
     near_suffix: np.ndarray
     text: np.ndarray
@@ -130,7 +132,8 @@ class Branch:
     @property
     def context(self) -> np.ndarray:
         """Context rows: markers, near suffix, text, `<end>` (unless the hole was cut short)."""
-        parts = ([NEAR_SUFFIX], self.near_suffix, [NEAR_PREFIX], self.text, [END] if self.whole else [])
+        ids = self.vocabulary
+        parts = ([ids.near_suffix], self.near_suffix, [ids.near_prefix], self.text, [ids.end] if self.whole else [])
         return np.concatenate([np.asarray(part, dtype=np.int64) for part in parts])
 
     @property
@@ -144,11 +147,14 @@ class Packer:
 
     def __init__(self, data: Dataset, rows: int, seed: int | tuple[int, ...], recipe: Recipe | None = None) -> None:
         self.data, self.rows, self.recipe = data, rows, recipe or Recipe()
+        self.ids = data.tokenizer.vocabulary
         self.table = TokenTable.of(data.tokenizer)
         self.rng = np.random.default_rng(seed)
+        self.told = (data.tokenizer.flags & SPECIAL == 0).astype(np.float32)  # tokens that the next-token loss asks for
+        self.told[self.ids.eof] = 1
         sizes = np.diff(data.offsets)
         self.file_share = np.cumsum(sizes) / sizes.sum()
-        self.noise = Noise(self.recipe, data.tokenizer.vocab_size, self.rng)
+        self.noise = Noise(self.recipe, data.tokenizer, self.rng)
 
     def batch(self, n_sequences: int) -> Batch:
         """A batch of n sequences."""
@@ -204,13 +210,13 @@ class Packer:
         boundary = max(lo, line_start(ids, max(lo, start - n_near), self.table), start - 160)
         suffix = ids[stop : stop + int(rng.integers(0, 72))]
         if stop + len(suffix) == len(ids):
-            suffix = np.append(suffix, EOF)
+            suffix = np.append(suffix, self.ids.eof)
         text = ids[boundary : min(stop, start + MAX_AR_HOLE)]
         canvases = self.draw_canvases(start - boundary, len(text))
         whole = stop <= start + MAX_AR_HOLE
         recalled = whole and rng.random() < self.recipe.recall_share
         draft = recalled_draft(rng, ids, start, stop, self.data.tokenizer) if recalled else None
-        return Branch(boundary, suffix, text, whole, canvases, start - boundary, draft)
+        return Branch(self.ids, boundary, suffix, text, whole, canvases, start - boundary, draft)
 
     def draw_canvases(self, start: int, stop: int) -> tuple[tuple[int, int], ...]:
         """Cuts and sizes of a branch's canvases, the first at the hole itself; `start` and `stop` index its text."""
@@ -230,14 +236,18 @@ class Packer:
         parts: list[np.ndarray] = []
         if self.rng.random() < 0.2:
             other = self.neighbour(index)
-            parts += [np.array([OTHER]), other[: int(self.rng.integers(16, 64))]]
+            parts += [np.array([self.ids.other]), other[: int(self.rng.integers(16, 64))]]
         behind = max(b.boundary + len(b.text) + len(b.near_suffix) for b in branches)
         behind += int(self.rng.integers(0, 96))
         breaks = np.flatnonzero(self.table.newline[ids[behind : behind + 64]])
         if self.rng.random() < 0.7 and len(breaks):
             begin = behind + int(breaks[0])
             far = ids[begin : begin + int(self.rng.integers(8, 64))]
-            parts += [np.array([FAR_SUFFIX]), far, *([np.array([EOF])] if begin + len(far) == len(ids) else [])]
+            parts += [
+                np.array([self.ids.far_suffix]),
+                far,
+                *([np.array([self.ids.eof])] if begin + len(far) == len(ids) else []),
+            ]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
     def neighbour(self, index: int) -> np.ndarray:
@@ -248,17 +258,17 @@ class Packer:
 
     def add_trunk(self, out: Sequence, header: np.ndarray, ids: np.ndarray, start: int, room: int) -> None:
         """Header and far prefix, causal."""
-        marker = [FAR_PREFIX, FILE] if start == 0 else [FAR_PREFIX]
+        marker = [self.ids.far_prefix, self.ids.file] if start == 0 else [self.ids.far_prefix]
         rows = np.concatenate((header, marker, ids[start : start + room]))
         at = np.arange(len(rows))
-        targets, weight = next_tokens(rows)
+        targets, weight = self.next_tokens(rows)
         out.add(rows, positions=at, targets=targets, ar_weight=weight, trunk_limit=at + 1)
 
     def add_branch(self, out: Sequence, branch: Branch, number: int, trunk_limit: int) -> None:
         """Context rows of a branch and its canvases."""
         rows, offset = branch.context, out.n_rows
         at = np.arange(len(rows))
-        targets, weight = next_tokens(rows)
+        targets, weight = self.next_tokens(rows)
         out.add(
             rows, positions=trunk_limit + at, targets=targets, ar_weight=weight,
             branch=number, trunk_limit=trunk_limit, branch_limit=offset + at + 1,
@@ -278,18 +288,16 @@ class Packer:
                 trunk_limit=trunk_limit, branch_limit=offset + before,
             )  # fmt: skip
 
+    def next_tokens(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Next-token targets and their weights: 0 at the end and where the next row is a marker."""
+        targets = np.append(rows[1:], self.ids.end)
+        return targets, np.append(self.told[rows[1:]], np.float32(0))
+
     def add_filler(self, out: Sequence, number: int) -> None:
         """A piece of another file in the rows that are left."""
         ids = np.asarray(self.data.file(self.draw_file()), dtype=np.int64)
         room, start = self.rows - out.n_rows, line_start(ids, int(self.rng.integers(0, len(ids))), self.table)
-        rows = np.concatenate(([FAR_PREFIX], ids[start:]))[:room]
+        rows = np.concatenate(([self.ids.far_prefix], ids[start:]))[:room]
         at = np.arange(len(rows))
-        targets, weight = next_tokens(rows)
+        targets, weight = self.next_tokens(rows)
         out.add(rows, positions=at, targets=targets, ar_weight=weight, branch=number, branch_limit=out.n_rows + at + 1)
-
-
-def next_tokens(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Next-token targets and their weights: 0 at the end and where the next row is a marker."""
-    targets = np.append(rows[1:], END)
-    weight = np.append((rows[1:] >= N_SPECIAL) | (rows[1:] == END) | (rows[1:] == EOF), False)
-    return targets, weight.astype(np.float32)

@@ -100,7 +100,7 @@ def make_corpus(args: argparse.Namespace) -> None:
 
 def start_run(args: argparse.Namespace) -> None:
     """`run`: the last line on stdout is one JSON object of metrics."""
-    from diffusion.config import ModelConfig
+    from diffusion.model.config import ModelConfig
     from diffusion.tokenizer import Tokenizer
     from diffusion.train.loop import RunConfig, train
     from diffusion.train.recipe import Recipe
@@ -132,7 +132,7 @@ def parse_settings(settings: list[str]) -> tuple[dict[str, int], dict[str, float
 
     The shape, of integers, and the recipe, of numbers; ValueError for unknown names and values that are none.
     """
-    from diffusion.config import ModelConfig
+    from diffusion.model.config import ModelConfig
     from diffusion.train.recipe import Recipe
 
     shape_names = [field.name for field in fields(ModelConfig)]
@@ -155,7 +155,7 @@ def parse_settings(settings: list[str]) -> tuple[dict[str, int], dict[str, float
 
 def export_run(args: argparse.Namespace) -> None:
     """`export`: model files and training.json."""
-    from diffusion.config import EMBEDDED
+    from diffusion.model.config import EMBEDDED
 
     target, model = args.to or EMBEDDED, args.run / "model"
     metrics = (args.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -163,7 +163,7 @@ def export_run(args: argparse.Namespace) -> None:
     if args.int8:
         import torch
 
-        from diffusion.checkpoint import load_model, save_model
+        from diffusion.model.load import load_model, save_model
 
         save_model(target, load_model(model)[0], (model / "tokenizer.json").read_bytes(), torch.int8)
     else:

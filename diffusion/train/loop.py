@@ -20,9 +20,9 @@ from statistics import mean
 import torch
 from torch import Tensor
 
-from diffusion.checkpoint import load_model, save_model
-from diffusion.config import ModelConfig
-from diffusion.model import Transformer
+from diffusion.model.config import ModelConfig
+from diffusion.model.load import load_model, save_model
+from diffusion.model.transformer import Transformer
 from diffusion.train.batches import Batch, Packer
 from diffusion.train.dataset import Dataset
 from diffusion.train.feed import feed

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffusion.tokenizer import END, MASK, N_SPECIAL
+from diffusion.tokenizer import Tokenizer
 from diffusion.train.recipe import Recipe
 
 
 class Noise:
     """Draws the noise of canvases; `noise_level` is low-discrepancy across them."""
 
-    def __init__(self, recipe: Recipe, vocab_size: int, rng: np.random.Generator) -> None:
-        self.recipe, self.vocab_size, self.rng = recipe, vocab_size, rng
+    def __init__(self, recipe: Recipe, tokenizer: Tokenizer, rng: np.random.Generator) -> None:
+        self.recipe, self.rng = recipe, rng
+        self.mask, self.end = tokenizer.vocabulary.mask, tokenizer.vocabulary.end
+        self.texts = np.setdiff1d(np.arange(tokenizer.vocab_size), list(tokenizer.vocabulary.specials))
         self.index, self.offset = 0, rng.random()
 
     def level(self) -> float:
@@ -27,7 +29,7 @@ class Noise:
 
     def content(self, hole: np.ndarray, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Right tokens (C,) of a canvas and which of them are fixed; now and then two holes around fixed text."""
-        content = np.full(n_rows, END)
+        content = np.full(n_rows, self.end)
         fixed = np.zeros(n_rows, dtype=bool)
         hole = hole[:n_rows]
         if 6 <= len(hole) <= n_rows - 4 and self.rng.random() < self.recipe.two_holes_share:
@@ -52,13 +54,13 @@ class Noise:
         if kind < recipe.all_masked_share:
             return free
         kind -= recipe.all_masked_share
-        text = np.flatnonzero(content != END)
+        text = np.flatnonzero(content != self.end)
         if kind < recipe.from_left_share and len(text):
             first = min(int(rng.integers(1, len(text) + 1)), len(content) - 1)
             return np.asarray(free & (np.arange(len(content)) >= first))
         kind -= recipe.from_left_share
-        if kind < recipe.length_known_share and (free & (content != END)).any():
-            free = free & (content != END)
+        if kind < recipe.length_known_share and (free & (content != self.end)).any():
+            free = free & (content != self.end)
         rows = np.flatnonzero(free)
         n_masked = max(1, int(np.ceil(self.level() * len(rows))))
         masked = np.zeros(len(content), dtype=bool)
@@ -67,11 +69,11 @@ class Noise:
 
     def corrupt(self, content: np.ndarray, fixed: np.ndarray, masked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Canvas input ids and loss weights (C,); a few revealed rows hold wrong tokens."""
-        inputs = np.where(masked, MASK, content)
+        inputs = np.where(masked, self.mask, content)
         revealed = np.flatnonzero(~masked & ~fixed)
         wrong = revealed[self.rng.random(len(revealed)) < self.recipe.wrong_token_share]
         neighbour = content[np.minimum(wrong + 1, len(content) - 1)]
-        random = self.rng.integers(N_SPECIAL, self.vocab_size, len(wrong))
+        random = self.rng.choice(self.texts, len(wrong))
         inputs[wrong] = np.where(self.rng.random(len(wrong)) < 0.5, neighbour, random)
         return inputs, self.weights(masked, ~masked & ~fixed, self.recipe.revealed_weight)
 
@@ -92,10 +94,10 @@ class Noise:
         Every row of text is revealed, or some are masked again, more of the wrong ones, as the loop does with what it
         doubts. The rows that hold text, in the draft or in the hole, and one end weigh 1 in all.
         """
-        content, inputs = np.full(n_rows, END), np.full(n_rows, END)
+        content, inputs = np.full(n_rows, self.end), np.full(n_rows, self.end)
         content[: min(len(hole), n_rows)], inputs[: min(len(draft), n_rows)] = hole[:n_rows], draft[:n_rows]
         rows = np.arange(n_rows) <= max(len(hole), len(draft))
         doubt = self.rng.random() if self.rng.random() < self.recipe.doubted_share else 0.0
         masked = rows & (self.rng.random(n_rows) < np.where(inputs == content, 0.2, 1.0) * doubt)
-        inputs[masked] = MASK
+        inputs[masked] = self.mask
         return content, inputs, self.weights(masked, rows & ~masked, 1.0)

@@ -14,11 +14,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from diffusion.model import Transformer
-from diffusion.tokenizer import MASK
+from diffusion.model.transformer import Transformer
 from diffusion.train.batches import Batch
 from diffusion.train.recipe import Recipe
 from diffusion.train.step import Mask, forward
+from diffusion.vocabulary import OURS
 
 LEAST_THRESHOLD, MOST_THRESHOLD = 0.05, 0.95  # of revealing, uniform, one a canvas
 
@@ -44,7 +44,7 @@ def with_own_drafts(best: tuple[Tensor, Tensor], batch: Batch, recipe: Recipe, s
     thresholds = LEAST_THRESHOLD + (MOST_THRESHOLD - LEAST_THRESHOLD) * thresholds
     chosen = torch.rand(shape, generator=generator, device=batch.ids.device) < recipe.own_draft_share
     free = (batch.canvas > 0) & (batch.canvas_weight > 0) & chosen.gather(1, canvas)
-    masked = free & (batch.ids == MASK)
+    masked = free & (batch.ids == OURS.mask)
     open_probability = probability.masked_fill(~masked, 2.0)
     least = torch.full(shape, 2.0, device=batch.ids.device).scatter_reduce(1, canvas, open_probability, "amin")
     reveal = masked & (probability >= thresholds.gather(1, canvas)) & (probability > least.gather(1, canvas))

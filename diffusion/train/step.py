@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from diffusion.model import Transformer
+from diffusion.model.transformer import Transformer
 from diffusion.train.batches import Batch, neighbours, visible
 from diffusion.train.recipe import LARGEST_CANVAS
 

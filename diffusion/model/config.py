@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-EMBEDDED = Path(__file__).parent / "weights"
+EMBEDDED = Path(__file__).parents[1] / "weights"
 SCALE = ".scale"  # behind the name of an int8 matrix: its float32 scales, one per output channel
 
 

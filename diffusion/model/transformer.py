@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusion.config import ModelConfig
-from diffusion.tokenizer import END
+from diffusion.model.config import ModelConfig
+from diffusion.vocabulary import OURS
 
 # (layer, q (B, H, R, D), k (B, G, R, D), v (B, G, R, D)) -> (B, H, R, D); H query heads share G key heads.
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -181,8 +181,8 @@ class Transformer(nn.Module):
 
 def neighbours(ids: Tensor, cache: ContextCache) -> tuple[Tensor, Tensor]:
     """Left and right neighbours of rows `ids` (1, R) that follow the cached context, END where none is; both (1, R)."""
-    before = cache.ids[-1] if cache.ids else END
-    return F.pad(ids, (1, 0), value=before)[:, :-1], F.pad(ids, (0, 1), value=END)[:, 1:]
+    before = cache.ids[-1] if cache.ids else OURS.end
+    return F.pad(ids, (1, 0), value=before)[:, :-1], F.pad(ids, (0, 1), value=OURS.end)[:, 1:]
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

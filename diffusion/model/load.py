@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from diffusion.config import SCALE, load_config
-from diffusion.model import Transformer
+from diffusion.model.config import SCALE, load_config
+from diffusion.model.transformer import Transformer
 from diffusion.tokenizer import Tokenizer
 
 

@@ -1,0 +1,1 @@
+"""One transformer, many checkpoints: shapes, cards, weights."""
