@@ -29,7 +29,7 @@ from diffusion.evaluate.report import aligned
 from diffusion.healing import NO_EDGE
 from diffusion.model.config import ModelConfig
 from diffusion.request import Draft, Hole, InfillRequest
-from diffusion.vocabulary import OURS
+from diffusion.vocabulary import OUR_SPECIAL_TOKENS, OURS
 
 N_STEPS = 8
 SETTLE_S = 0.25  # threads of the backend that ran before spin for a while before they sleep
@@ -62,9 +62,9 @@ class AnyTokens:
 
     def __init__(self, vocab_size: int) -> None:
         self.vocab_size = vocab_size
-        self.token_bytes = [b"" if i < len(OURS.specials) else bytes([97 + i % 26]) for i in range(vocab_size)]
+        self.token_bytes = [b"" if i < len(OUR_SPECIAL_TOKENS) else bytes([97 + i % 26]) for i in range(vocab_size)]
         self.flags = np.zeros(vocab_size, dtype=np.uint8)
-        self.flags[: len(OURS.specials)] = SPECIAL
+        self.flags[: len(OUR_SPECIAL_TOKENS)] = SPECIAL
         self.flags[1] = END
 
 
@@ -198,7 +198,7 @@ def decoders(
 ) -> dict[str, Callable[[], Iterator[Draft]]]:
     """Both ways to fill the canvas behind an encoded context."""
     cache = backend.new_cache(context + CANVAS_ROWS)
-    ids = np.random.default_rng(1).integers(len(OURS.specials), config.vocab_size, context).tolist()
+    ids = np.random.default_rng(1).integers(len(OUR_SPECIAL_TOKENS), config.vocab_size, context).tolist()
     for start in range(0, context, 128):
         backend.encode(ids[start : start + 128], cache)
     request = InfillRequest("", "")

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from cuda_ext.rules import Policy
 from diffusion.canvas import Canvas
 from diffusion.layout import Context, Layout, lay_out
-from diffusion.model.config import EMBEDDED, ModelConfig, weights_hash
+from diffusion.model.card import ModelFolder, open_folder, weights_hash
+from diffusion.model.config import EMBEDDED, ModelConfig
 from diffusion.recall import RECALL_ABOVE, starts
 from diffusion.request import Draft, InfillRequest
 from diffusion.tokenizer import Tokenizer
@@ -77,14 +78,12 @@ class Engine:
 
         `backend`: "native", "torch", or "auto" for native where it was built.
         """
-        folder = path or EMBEDDED
+        folder = open_folder(path or EMBEDDED)
+        tokenizer = folder.tokenizer()
         chosen = load_backend(folder, device, threads, backend)
-        tokenizer = Tokenizer.load(folder / "tokenizer.json")
-        if tokenizer.vocab_size != chosen.config.vocab_size:
-            raise ValueError(f"{folder}: tokenizer has {tokenizer.vocab_size} tokens, not {chosen.config.vocab_size}")
         info = {
             "model": "embedded" if path is None else str(path),
-            "weights": weights_hash(folder),
+            "weights": weights_hash(folder.path),
             "max_context": chosen.config.max_context,
             "cache": "exact",
             **chosen.info,
@@ -148,7 +147,7 @@ class Engine:
         return best
 
 
-def load_backend(folder: Path, device: str, threads: int | None, backend: str) -> Backend:
+def load_backend(folder: ModelFolder, device: str, threads: int | None, backend: str) -> Backend:
     """The backend asked for; torch, imported only here, where native code was not built."""
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is none of {', '.join(BACKENDS)}")

@@ -8,15 +8,12 @@ and the cursor (an `Edge`) becomes a constraint: the canvas begins, or its hole 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from diffusion.tokenizer import PRE_TOKEN, Tokenizer
-
-_PRE_TOKEN = re.compile(PRE_TOKEN)
+from diffusion.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +37,21 @@ def tokens_around(tokenizer: Tokenizer, part: bytes, at_start: bool) -> np.ndarr
 def heal_left(tokenizer: Tokenizer, prefix: str) -> Edge:
     """The partial token at the end of `prefix`.
 
-    Indentation that the user (or the editor) already gave to the line is a decision, not a partial token.
+    Indentation that the user (or the editor) already gave to the line is a decision, not a partial token; but where the
+    tokenizer joins its last blank to the word behind it, that blank is given back.
     """
     line = prefix[prefix.rfind("\n") if "\n" in prefix else 0 :][-256:]
-    pieces = _PRE_TOKEN.findall(line)
-    if not pieces or (pieces[-1][0] in "\r\n" and pieces[-1] != "\n") or pieces[-1].isdigit():
+    pieces = tokenizer.pieces(line)
+    if not pieces or pieces[-1].isdigit():
         return NO_EDGE
-    tokens = [tokenizer.token_bytes[i] for i in tokenizer.encode(pieces[-1])]
+    last = pieces[-1]
+    if last[0] in "\r\n" and last != "\n":
+        return given_back(tokenizer, [last[-1].encode()]) if tokenizer.indent_joins_word else NO_EDGE
+    return given_back(tokenizer, [tokenizer.token_bytes[i] for i in tokenizer.encode(last)])
+
+
+def given_back(tokenizer: Tokenizer, tokens: list[bytes]) -> Edge:
+    """The longest end of `tokens` that some token goes on from."""
     for first in range(len(tokens)):
         part = b"".join(tokens[first:])
         allowed = tokens_around(tokenizer, part, True)
@@ -58,10 +63,10 @@ def heal_left(tokenizer: Tokenizer, prefix: str) -> Edge:
 
 def heal_right(tokenizer: Tokenizer, suffix: str) -> Edge:
     """The partial token at the start of `suffix`."""
-    piece = _PRE_TOKEN.match(suffix[:256])
-    if piece is None or piece.group()[0].isspace() or piece.group().isdigit():
+    piece = next(iter(tokenizer.pieces(suffix[:256])), "")
+    if not piece or piece[0].isspace() or piece.isdigit():
         return NO_EDGE
-    tokens = [tokenizer.token_bytes[i] for i in tokenizer.encode(piece.group())]
+    tokens = [tokenizer.token_bytes[i] for i in tokenizer.encode(piece)]
     for last in range(len(tokens), 0, -1):
         part = b"".join(tokens[:last])
         allowed = tokens_around(tokenizer, part, False)

@@ -10,10 +10,11 @@ typing moves no border but every few hundred characters, and then only the near 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 
 from diffusion.healing import Edge, heal_left, heal_right
 from diffusion.tokenizer import Tokenizer
+from diffusion.vocabulary import NONE
 
 MARKERS = 8  # at most: five parts, start of file, end of file, and one to spare
 SMALLEST = 512  # tokens of context that the budgets below are made for
@@ -44,10 +45,7 @@ class Layout:
         """Budgets that are the same shares of any `max_context`; ValueError if that is less than SMALLEST."""
         if max_context < SMALLEST:
             raise ValueError(f"max_context {max_context} is less than {SMALLEST} tokens")
-        fixed = {"far_prefix_cells", "far_suffix_cells"}
-        sizes = {
-            field.name: field.default * max_context // SMALLEST for field in fields(cls) if field.name not in fixed
-        }
+        sizes = {name: size * max_context // SMALLEST for name, size in asdict(cls()).items() if "cells" not in name}
         return cls(**sizes)
 
     @property
@@ -90,7 +88,7 @@ def lay_out(tokenizer: Tokenizer, layout: Layout, prefix: str, suffix: str, othe
         *(ids.near_suffix, *near_suffix),
         *(ids.near_prefix, *near_prefix),
     )
-    return Context(tuple(token for token in parts if token is not None), left, right)
+    return Context(tuple(token for token in parts if token != NONE), left, right)
 
 
 def line_break_before(text: str, at: int, reach: int) -> int:

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, deserialize
 
 from cuda_ext import native
 from cuda_ext.rules import Policy
 from diffusion.canvas import Canvas, ended
-from diffusion.model.config import SCALE, ModelConfig, load_config
+from diffusion.model.card import ModelFolder
+from diffusion.model.config import ModelConfig
+from diffusion.model.tensors import rounded, widened
 from diffusion.request import Draft, InfillRequest
 from diffusion.vocabulary import OURS
 
@@ -61,7 +61,7 @@ class NativeBackend:
 
     @classmethod
     def load(
-        cls, path: Path, device: str = "cpu", threads: int | None = None, precision: str | None = None
+        cls, folder: ModelFolder, device: str = "cpu", threads: int | None = None, precision: str | None = None
     ) -> NativeBackend:
         """Load a model folder; ValueError says which file is wrong and how.
 
@@ -70,15 +70,15 @@ class NativeBackend:
         missing = why_not(device)
         if missing:
             raise ValueError(f"the native backend cannot run: {missing}")
-        config = load_config(path)
+        config = folder.config
         kind = "cuda" if device.startswith("cuda") else "cpu"
         precision = precision or ("bf16" if kind == "cuda" else "int8")
-        tensors = read_bf16(path / "model.safetensors")
+        tensors = {name: weight.words() for name, weight in folder.weights().items()}
         try:
             given = with_neighbour_tables(tensors, config)
             model = native.NativeModel(shape_of(config), given, precision, threads or default_threads(), kind)
         except ValueError as error:
-            raise ValueError(f"{path / 'model.safetensors'} does not fit its config.json: {error}") from error
+            raise ValueError(f"{folder.path} does not fit its config.json: {error}") from error
         info: dict[str, object] = {
             "backend": "native",
             "device": kind,
@@ -193,53 +193,12 @@ def default_threads() -> int:
     return min(4, cores)
 
 
-def read_bf16(path: Path) -> dict[str, np.ndarray]:
-    """Every tensor of a safetensors file as bfloat16 words (uint16); float32 is rounded, int8 is scaled and rounded."""
-    try:
-        tensors = dict(deserialize(path.read_bytes()))  # type: ignore[no-untyped-call]
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
-    scales = {name.removesuffix(SCALE): tensors.pop(name)["data"] for name in list(tensors) if name.endswith(SCALE)}
-    return {
-        name: as_bf16(path, tensor["dtype"], tensor["data"], scales.get(name, b"")) for name, tensor in tensors.items()
-    }
-
-
-def as_bf16(path: Path, dtype: str, data: bytes, scales: bytes = b"") -> np.ndarray:
-    """The words of one tensor, rounded to nearest even; int8 rows have float32 `scales`."""
-    if dtype == "BF16":
-        return np.frombuffer(data, dtype="<u2")
-    values = np.frombuffer(data, dtype="<f4" if dtype == "F32" else "i1")
-    if dtype == "I8" and scales:
-        scale = np.frombuffer(scales, dtype="<f4")
-        values = (values.reshape(len(scale), -1).astype(np.float32) * scale[:, None]).ravel()
-    elif dtype != "F32":
-        raise ValueError(f"cannot read {path}: its tensors are {dtype}, not BF16, F32 or I8 with scales")
-    return rounded(values)
-
-
-def rounded(values: np.ndarray) -> np.ndarray:
-    """Float32 `values` as bfloat16 words, to nearest even."""
-    bits = np.ascontiguousarray(values).view("<u4")
-    words: np.ndarray = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    return words
-
-
-def widened(words: np.ndarray) -> np.ndarray:
-    """Float32 of bfloat16 words."""
-    values: np.ndarray = (words.astype(np.uint32) << 16).view(np.float32)
-    return values
-
-
 def with_neighbour_tables(tensors: dict[str, np.ndarray], config: ModelConfig) -> dict[str, np.ndarray]:
     """The tensors as the library wants them: what a token adds to the rows beside it, looked up instead of multiplied.
 
     `left` and `right` (vocab_size + 1, d_model), END's row again at the end, instead of `left.weight` and
-    `right.weight`; ValueError if those are not there.
+    `right.weight`.
     """
-    missing = {"embed.weight", "embed_norm.weight", "left.weight", "right.weight"} - tensors.keys()
-    if missing:
-        raise ValueError(f"{', '.join(sorted(missing))} missing")
     gain, size = widened(tensors["embed_norm.weight"]), (config.d_model, config.d_model)
     matrices = {side: widened(tensors[f"{side}.weight"]).reshape(size).T for side in ("left", "right")}
     tables = {side: np.empty((config.vocab_size + 1, config.d_model), dtype=np.uint16) for side in matrices}

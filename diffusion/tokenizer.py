@@ -1,7 +1,7 @@
-"""Text to token ids and back: byte-level BPE with the special tokens of context and canvas.
+"""Text to token ids and back: byte-level BPE, ours or a checkpoint's own, with the special tokens kept out of text.
 
-Rule: a line break always starts a new pre-token, so text cut before a line break tokenizes as its parts do.
-The line break takes the indentation of the next line with it; runs of spaces are single tokens; digits are split.
+Rule: tokens are bytes here; special tokens, and rows that the tokenizer does not name, have none and never come out of
+text. The splitter is the tokenizer's own, so that healing sees the same borders.
 
     tokenizer = Tokenizer.load(path / "tokenizer.json")
     tokenizer.decode(tokenizer.encode("x = 1"))
@@ -9,6 +9,7 @@ The line break takes the indentation of the next line with it; runs of spaces ar
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from functools import cached_property
 from pathlib import Path
 
@@ -18,35 +19,37 @@ import tokenizers
 from cuda_ext import rules
 from diffusion.vocabulary import OUR_SPECIAL_TOKENS, OURS, Vocabulary
 
-# A line break with the indentation behind it | a word with its leading space | one digit | punctuation | spaces.
+# Of our own tokenizers: a line break with the indentation behind it | a word with its leading space | one digit |
+# punctuation | spaces.
 PRE_TOKEN = r"\r?\n[ \t]*| ?[^\W\d]+|\d| ?[^\s\w]+| +|\t+|\s"
 
 
 class Tokenizer:
     """Encodes text without adding anything to it; special tokens never come out of text."""
 
-    def __init__(self, bpe: tokenizers.Tokenizer, vocabulary: Vocabulary = OURS) -> None:
-        if vocabulary is OURS:
+    def __init__(self, bpe: tokenizers.Tokenizer, vocabulary: Vocabulary = OURS, n_rows: int = 0) -> None:
+        if vocabulary == OURS:
             for token_id, token in enumerate(OUR_SPECIAL_TOKENS):
                 if bpe.token_to_id(token) != token_id:
                     raise ValueError(f"not a Mezzotint tokenizer: token {token_id} is not {token}")
         bpe.encode_special_tokens = True  # "<mask>" typed by a user is text, not a mask
+        bpe.no_truncation()
+        bpe.no_padding()
         self._bpe, self.vocabulary = bpe, vocabulary
+        self.vocab_size = max(n_rows, int(bpe.get_vocab_size()))
 
     @classmethod
-    def load(cls, path: Path, vocabulary: Vocabulary = OURS) -> Tokenizer:
-        """Read a tokenizer.json; ValueError if it cannot be read or lacks what `vocabulary` names."""
+    def load(cls, path: Path, vocabulary: Vocabulary = OURS, n_rows: int = 0) -> Tokenizer:
+        """Read a tokenizer.json; ValueError if it cannot be read or is not what `vocabulary` says.
+
+        `n_rows`: rows of the model's embedding, where it has more than the tokenizer has tokens.
+        """
         try:
-            return cls(tokenizers.Tokenizer.from_file(str(path)), vocabulary)
+            return cls(tokenizers.Tokenizer.from_file(str(path)), vocabulary, n_rows)
         except ValueError:
             raise
         except Exception as error:  # the Rust side raises bare Exception
             raise ValueError(f"cannot read tokenizer {path}: {error}") from error
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of token ids, special tokens included."""
-        return int(self._bpe.get_vocab_size())
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`."""
@@ -60,30 +63,68 @@ class Tokenizer:
         """Text of `ids`; special tokens give nothing, broken UTF-8 gives U+FFFD."""
         return b"".join(self.token_bytes[i] for i in ids).decode("utf-8", errors="replace")
 
+    def pieces(self, text: str) -> list[str]:
+        """`text` as the tokenizer splits it before it looks tokens up: no token crosses a border of these."""
+        split = self._bpe.pre_tokenizer
+        return [text[start:stop] for _, (start, stop) in split.pre_tokenize_str(text)] if split else [text]
+
+    @cached_property
+    def specials(self) -> frozenset[int]:
+        """Ids that are never text: special tokens, and rows that the tokenizer does not name."""
+        added = self._bpe.get_added_tokens_decoder()
+        unnamed = range(self._bpe.get_vocab_size(), self.vocab_size)
+        return frozenset(token_id for token_id, token in added.items() if token.special) | frozenset(unnamed)
+
+    @cached_property
+    def indent_joins_word(self) -> bool:
+        """Whether the last blank of an indentation belongs to the word behind it, as in GPT-2's splitter."""
+        return self.pieces("\n    x")[-1] == " x"
+
     @cached_property
     def token_bytes(self) -> list[bytes]:
         """The bytes of every token; special tokens are empty."""
         to_byte = {char: byte for byte, char in byte_alphabet().items()}
         tokens = [self._bpe.id_to_token(i) or "" for i in range(self.vocab_size)]
-        return [
-            b"" if i in self.vocabulary.specials else bytes(to_byte[c] for c in token) for i, token in enumerate(tokens)
-        ]
+        known = [None if i in self.specials else token for i, token in enumerate(tokens)]
+        return [b"" if token is None else bytes(to_byte[c] for c in token if c in to_byte) for token in known]
 
     @cached_property
     def flags(self) -> np.ndarray:
         """Uint8 (vocab_size,): what every token is to the denoising loop (`cuda_ext.rules`)."""
         flags = np.fromiter((rules.BREAK if b"\n" in t else 0 for t in self.token_bytes), np.uint8, self.vocab_size)
-        flags[list(self.vocabulary.specials)] = rules.SPECIAL
+        flags[[i for i in self.specials if i < self.vocab_size]] = rules.SPECIAL
         flags[[self.vocabulary.end, *self.vocabulary.also_ends]] = rules.END
         return flags
 
+    @cached_property
+    def _sorted(self) -> tuple[list[bytes], np.ndarray]:
+        return in_order(self.token_bytes)
+
+    @cached_property
+    def _sorted_backwards(self) -> tuple[list[bytes], np.ndarray]:
+        return in_order([token[::-1] for token in self.token_bytes])
+
     def starting_with(self, start: bytes) -> np.ndarray:
         """Bool (vocab_size,): the tokens whose bytes begin with `start`."""
-        return np.fromiter((token.startswith(start) for token in self.token_bytes), bool, self.vocab_size)
+        return self._with(self._sorted, start)
 
     def ending_with(self, end: bytes) -> np.ndarray:
         """Bool (vocab_size,): the tokens whose bytes end with `end`."""
-        return np.fromiter((token.endswith(end) for token in self.token_bytes), bool, self.vocab_size)
+        return self._with(self._sorted_backwards, end[::-1])
+
+    def _with(self, tokens: tuple[list[bytes], np.ndarray], start: bytes) -> np.ndarray:
+        """Bool (vocab_size,): of sorted bytes, and their ids, those that begin with `start`; by bisection."""
+        values, ids = tokens
+        found = np.zeros(self.vocab_size, dtype=bool)
+        first = bisect_left(values, start)
+        found[ids[first : bisect_left(values, True, lo=first, key=lambda value: not value.startswith(start))]] = True
+        return found
+
+
+def in_order(tokens: list[bytes]) -> tuple[list[bytes], np.ndarray]:
+    """`tokens` sorted, and where each stood."""
+    order = sorted(range(len(tokens)), key=tokens.__getitem__)
+    return [tokens[i] for i in order], np.array(order)
 
 
 def byte_alphabet() -> dict[int, str]:

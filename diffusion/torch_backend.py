@@ -8,7 +8,6 @@ Rule: the only file between `Engine` and torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 
@@ -16,8 +15,9 @@ from cuda_ext.rules import Policy
 from diffusion.autoregress import autoregress
 from diffusion.canvas import Canvas
 from diffusion.denoise import denoise
+from diffusion.model.card import ModelFolder
 from diffusion.model.config import ModelConfig
-from diffusion.model.load import load_model
+from diffusion.model.load import load_weights
 from diffusion.model.transformer import ContextCache, Transformer
 from diffusion.request import Draft, InfillRequest
 
@@ -29,13 +29,13 @@ class TorchBackend:
         self.model = model
 
     @classmethod
-    def load(cls, path: Path, device: str = "cpu", threads: int | None = None) -> TorchBackend:
+    def load(cls, folder: ModelFolder, device: str = "cpu", threads: int | None = None) -> TorchBackend:
         """Load a model folder; ValueError says what is wrong with it or with the device."""
         if threads:
             torch.set_num_threads(threads)
         if device != "cpu" and not torch.cuda.is_available():
             raise ValueError(f"device {device!r} asked for, but this torch finds no CUDA device")
-        model, _ = load_model(path, inference_dtype(device))
+        model = load_weights(folder, inference_dtype(device))
         return cls(model.to(device))
 
     @property

@@ -10,7 +10,8 @@ import pytest
 
 from cuda_ext import native
 from cuda_ext.rules import Policy
-from diffusion.model.config import EMBEDDED, load_config
+from diffusion.model.card import open_folder
+from diffusion.model.config import EMBEDDED
 from diffusion.tokenizer import Tokenizer
 from diffusion.vocabulary import OURS
 
@@ -23,12 +24,13 @@ class Setting:
     """The embedded model with a short context in its cache."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        from diffusion.native_backend import read_bf16, with_neighbour_tables
+        from diffusion.native_backend import with_neighbour_tables
 
-        c = load_config(EMBEDDED)
+        folder = open_folder(EMBEDDED)
+        c = folder.config
         shape = native.Shape(c.vocab_size, c.d_model, c.n_layers, c.n_heads, c.n_kv_heads, c.d_ff, c.rope_base)
         self.flags = tokenizer.flags
-        tensors = with_neighbour_tables(read_bf16(EMBEDDED / "model.safetensors"), c)
+        tensors = with_neighbour_tables({name: w.words() for name, w in folder.weights().items()}, c)
         self.model = native.NativeModel(shape, tensors, "int8", threads=2)
         self.cache = native.NativeCache(self.model, 256)
         self.context = tokenizer.encode(PREFIX)

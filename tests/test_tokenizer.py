@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from diffusion.model.config import EMBEDDED
 from diffusion.tokenizer import Tokenizer
-from diffusion.vocabulary import OURS
+from diffusion.vocabulary import OUR_SPECIAL_TOKENS, OURS
 
 TOKENIZER = Tokenizer.load(EMBEDDED / "tokenizer.json")
 text = st.text(st.characters(blacklist_categories=["Cs"]), max_size=60)
@@ -28,7 +28,7 @@ def test_cutting_before_a_line_break_changes_no_token(before: str, after: str) -
 
 def test_special_tokens_never_come_out_of_text() -> None:
     ids = TOKENIZER.encode("<mask><end><far_prefix>")
-    assert all(i >= len(OURS.specials) for i in ids)
+    assert all(i >= len(OUR_SPECIAL_TOKENS) for i in ids)
     assert TOKENIZER.decode(ids) == "<mask><end><far_prefix>"
 
 

@@ -30,8 +30,9 @@ from diffusion.engine import CANVAS_ROWS
 from diffusion.evaluate.holes import MULTI_LINE, REST_OF_LINE, Case, cut, read_folder
 from diffusion.held_out import HELD_OUT
 from diffusion.layout import Layout, lay_out
+from diffusion.model.card import open_folder
 from diffusion.model.config import EMBEDDED
-from diffusion.native_backend import NativeBackend, control_of, read_bf16, rows_of, shape_of, with_neighbour_tables
+from diffusion.native_backend import NativeBackend, control_of, rows_of, shape_of, with_neighbour_tables
 from diffusion.tokenizer import Tokenizer
 
 NEAR_LOGITS, NEAR_PROBABILITY = 0.3, 0.05  # how far rounding alone may move either; see docs/performance.md
@@ -117,10 +118,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=300, help="holes; a third of them over several lines (300)")
     parser.add_argument("--precision", choices=("int8", "bf16"), default="int8")
     args = parser.parse_args(argv)
-    backend = NativeBackend.load(EMBEDDED, precision=args.precision)
-    tokenizer = Tokenizer.load(EMBEDDED / "tokenizer.json")
+    folder = open_folder(EMBEDDED)
+    backend, tokenizer = NativeBackend.load(folder, precision=args.precision), folder.tokenizer()
     capacity = backend.config.max_context + CANVAS_ROWS
-    tensors = with_neighbour_tables(read_bf16(EMBEDDED / "model.safetensors"), backend.config)
+    tensors = with_neighbour_tables({name: weight.words() for name, weight in folder.weights().items()}, backend.config)
     model = TwinModel(Twin(shape_of(backend.config), tensors, args.precision, capacity))
     files = read_folder(args.holdout, HELD_OUT)
     cases = [*cut(files, REST_OF_LINE, args.n - args.n // 3, 5), *cut(files, MULTI_LINE, args.n // 3, 5)]

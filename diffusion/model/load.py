@@ -1,7 +1,6 @@
-"""Reads and writes a model folder as torch sees it: config.json, tokenizer.json, model.safetensors.
+"""Reads and writes a model folder as torch sees it: config.json, tokenizer.json, mezzotint.json, safetensors in shards.
 
 Rule: safetensors only, never pickle; whatever is wrong with a folder becomes one ValueError that names the file.
-Matrices may be int8 with one scale per output channel: `name` int8 (N, K) and `name.scale` float32 (N,).
 
     save_model(Path("out"), model, tokenizer_json); model, tokenizer = load_model(Path("out"))
 """
@@ -13,45 +12,84 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from diffusion.model.config import SCALE, load_config
+from diffusion.model.card import ModelFolder, open_folder, write_card
+from diffusion.model.tensors import INDEX, SCALE, SINGLE, Weight
 from diffusion.model.transformer import Transformer
 from diffusion.tokenizer import Tokenizer
 
+SHARD_BYTES = 47_000_000  # of one file: some hosts refuse larger ones
 
-def save_model(path: Path, model: Transformer, tokenizer_json: bytes, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Write the folder; tensors are stored as `dtype`, with torch.int8 all but the matrices as bfloat16."""
+
+def save_model(
+    path: Path,
+    model: Transformer,
+    tokenizer_json: bytes,
+    dtype: torch.dtype = torch.bfloat16,
+    folder: ModelFolder | None = None,
+) -> None:
+    """Write the folder; tensors are stored as `dtype`, with torch.int8 all but the matrices as bfloat16.
+
+    `folder`: where the model's token ids and names are from; None for those of our own tokenizers.
+    """
     path.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     if dtype == torch.int8:
         tensors = {k: v for name, tensor in state.items() for k, v in quantised(name, tensor).items()}
     else:
         tensors = {name: tensor.to(dtype).contiguous() for name, tensor in state.items()}
-    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    save_shards(path, tensors)
     (path / "config.json").write_text(json.dumps(asdict(model.config), indent=1) + "\n", encoding="utf-8")
     (path / "tokenizer.json").write_bytes(tokenizer_json)
+    if folder is not None:
+        write_card(folder, path)
+
+
+def save_shards(path: Path, tensors: dict[str, Tensor]) -> None:
+    """One file, or several of at most SHARD_BYTES with an index; a matrix and its scales stay together."""
+    shards: list[dict[str, Tensor]] = [{}]
+    room = SHARD_BYTES
+    for name, tensor in tensors.items():
+        room -= tensor.nbytes
+        if room < 0 and shards[-1] and not name.endswith(SCALE):
+            shards.append({})
+            room = SHARD_BYTES - tensor.nbytes
+        shards[-1][name] = tensor
+    for old in (*path.glob("model-*.safetensors"), path / SINGLE, path / INDEX):
+        old.unlink(missing_ok=True)
+    if len(shards) == 1:
+        save_file(shards[0], path / SINGLE, metadata={"format": "pt"})
+        return
+    files = [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
+    for file, shard in zip(files, shards, strict=True):
+        save_file(shard, path / file, metadata={"format": "pt"})
+    table = {name: file for file, shard in zip(files, shards, strict=True) for name in shard}
+    index = {"metadata": {"total_size": sum(t.nbytes for t in tensors.values())}, "weight_map": table}
+    (path / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
 def load_model(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Transformer, Tokenizer]:
     """Model in evaluation mode and its tokenizer; ValueError says which file is wrong and how."""
-    config = load_config(path)
-    tokenizer = Tokenizer.load(path / "tokenizer.json")
-    if tokenizer.vocab_size != config.vocab_size:
-        raise ValueError(f"{path}: tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}")
-    try:
-        tensors = load_file(path / "model.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"cannot read {path / 'model.safetensors'}: {error}") from error
+    folder = open_folder(path)
+    return load_weights(folder, dtype), folder.tokenizer()
+
+
+def load_weights(folder: ModelFolder, dtype: torch.dtype = torch.float32) -> Transformer:
+    """The model of a folder that was read, in evaluation mode."""
     with torch.device("meta"):
-        model = Transformer(config)
-    try:
-        model.load_state_dict({name: tensor.to(dtype) for name, tensor in restored(tensors).items()}, assign=True)
-    except (RuntimeError, KeyError) as error:
-        raise ValueError(f"{path / 'model.safetensors'} does not fit its config.json: {error}") from error
-    return model.requires_grad_(False).eval(), tokenizer
+        model = Transformer(folder.config)
+    given = folder.weights().items()
+    model.load_state_dict({name: as_tensor(weight, dtype) for name, weight in given}, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def as_tensor(weight: Weight, dtype: torch.dtype) -> Tensor:
+    """A weight as `dtype`; bfloat16 is not widened on the way."""
+    if dtype == torch.bfloat16:
+        return torch.from_numpy(weight.words().view("i2")).view(torch.bfloat16)
+    return torch.from_numpy(weight.float32()).to(dtype)
 
 
 def quantised(name: str, tensor: Tensor) -> dict[str, Tensor]:
@@ -60,12 +98,3 @@ def quantised(name: str, tensor: Tensor) -> dict[str, Tensor]:
         return {name: tensor.to(torch.bfloat16)}
     scale = (tensor.float().abs().amax(1) / 127).clamp_min(1e-12)
     return {name: (tensor.float() / scale[:, None]).round().to(torch.int8), name + SCALE: scale}
-
-
-def restored(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a file, those stored in int8 as float32; KeyError if a scale is missing."""
-    kept = {name: tensor for name, tensor in tensors.items() if not name.endswith(SCALE)}
-    return {
-        name: tensor.float() * tensors[name + SCALE][:, None] if tensor.dtype == torch.int8 else tensor
-        for name, tensor in kept.items()
-    }

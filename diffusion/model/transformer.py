@@ -1,6 +1,6 @@
-"""The transformer of the default family: context once, canvas many times.
+"""The transformer that every model here is: context once, canvas many times.
 
-Rule: one set of weights, two kinds of token. Context rows attend causally, so their keys and values are exact
+Rule: one set of weights, two kinds of row. Context rows attend causally, so their keys and values are exact
 for every denoising step; canvas rows attend to all of the context and to one another in both directions. The
 forward pass knows neither: *who sees whom* is the `attend` function that the caller passes in.
 
@@ -11,6 +11,7 @@ forward pass knows neither: *who sees whom* is the `attend` function that the ca
 
 RMSNorm (arXiv 1910.07467), RoPE (2104.09864), grouped-query attention (2305.13245), QK-norm (2010.04245),
 SwiGLU (2002.05202), block diffusion over a cached context (2503.09573), neighbours as in token shift (2305.13048).
+Which of these a model has is data: `ModelConfig`.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         d, h, g = config.d_model, config.n_heads, config.n_kv_heads
-        self.n_heads, self.n_kv_heads, self.d_head = h, g, config.d_head
-        self.attn_norm = nn.RMSNorm(d, eps=1e-6)
-        self.qkv = nn.Linear(d, (h + 2 * g) * self.d_head, bias=False)
-        self.q_norm = nn.RMSNorm(self.d_head, eps=1e-6)
-        self.k_norm = nn.RMSNorm(self.d_head, eps=1e-6)
+        self.n_heads, self.n_kv_heads, self.d_head, self.eps = h, g, config.d_head, config.norm_eps
+        self.attn_norm = nn.RMSNorm(d, eps=self.eps)
+        self.qkv = nn.Linear(d, (h + 2 * g) * self.d_head, bias=config.qkv_bias)
+        self.q_norm = nn.RMSNorm(self.d_head, eps=self.eps) if config.qk_norm else None
+        self.k_norm = nn.RMSNorm(self.d_head, eps=self.eps) if config.qk_norm else None
         self.o = nn.Linear(h * self.d_head, d, bias=False)
-        self.mlp_norm = nn.RMSNorm(d, eps=1e-6)
+        self.mlp_norm = nn.RMSNorm(d, eps=self.eps)
         self.gate_up = nn.Linear(d, 2 * config.d_ff, bias=False)
         self.down = nn.Linear(config.d_ff, d, bias=False)
 
@@ -62,8 +63,7 @@ class Block(nn.Module):
         batch, rows, _ = x.shape
         heads = self.qkv(self.attn_norm(x)).view(batch, rows, -1, self.d_head)
         n_rotated = self.n_heads + self.n_kv_heads
-        gains = torch.cat((self.q_norm.weight.expand(self.n_heads, -1), self.k_norm.weight.expand(self.n_kv_heads, -1)))
-        rotated = F.rms_norm(heads[:, :, :n_rotated].float(), (self.d_head,), eps=1e-6) * gains
+        rotated = self.normed(heads[:, :, :n_rotated].float())
         qk = apply_rope(rotated, cos, sin).to(heads.dtype).transpose(1, 2)
         v = heads[:, :, n_rotated:].transpose(1, 2)
         y = attend(layer, qk[:, : self.n_heads], qk[:, self.n_heads :], v)
@@ -71,6 +71,13 @@ class Block(nn.Module):
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
         out: Tensor = x + self.down(F.silu(gate) * up)
         return out
+
+    def normed(self, heads: Tensor) -> Tensor:
+        """Queries and keys (B, R, heads, d_head) normed per head, where the model does that."""
+        if self.q_norm is None or self.k_norm is None:
+            return heads
+        gains = torch.cat((self.q_norm.weight.expand(self.n_heads, -1), self.k_norm.weight.expand(self.n_kv_heads, -1)))
+        return F.rms_norm(heads, (self.d_head,), eps=self.eps) * gains
 
 
 class ContextCache:
@@ -93,23 +100,25 @@ class ContextCache:
 
 
 class Transformer(nn.Module):
-    """Token ids in, hidden rows or logits out; input and output embeddings are tied."""
+    """Token ids in, hidden rows or logits out."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.d_model)
-        self.embed_norm = nn.RMSNorm(config.d_model, eps=1e-6)
-        self.canvas_embed = nn.Parameter(torch.zeros(config.d_model))
-        self.left = nn.Linear(config.d_model, config.d_model, bias=False)
-        self.right = nn.Linear(config.d_model, config.d_model, bias=False)
+        if config.extras:
+            self.embed_norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+            self.canvas_embed = nn.Parameter(torch.zeros(config.d_model))
+            self.left = nn.Linear(config.d_model, config.d_model, bias=False)
+            self.right = nn.Linear(config.d_model, config.d_model, bias=False)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
-        self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.head = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Normal weights; residual branches and neighbours start at zero: the first pass only looks tokens up."""
         for name, parameter in self.named_parameters():
-            if name.endswith(("o.weight", "down.weight", "left.weight", "right.weight")):
+            if name.endswith(("o.weight", "down.weight", "left.weight", "right.weight", "qkv.bias")):
                 nn.init.zeros_(parameter)
             elif name == "canvas_embed":
                 nn.init.normal_(parameter, std=0.5, generator=generator)
@@ -123,13 +132,15 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Hidden rows (B, R, d_model) after the last norm.
 
-        `ids`, `positions` are int64 (B, R), as are the tokens `left` and `right` of every row, END where none is: a
-        row knows its neighbours without attending, a context row its left one only. `canvas` is bool (B, R) or (1, 1):
-        true for rows of a canvas, which predict their own token, false for context rows, which predict the next one.
+        `ids`, `positions` are int64 (B, R), as are the tokens `left` and `right` of every row, the end where none is: a
+        model with extras lets a row know its neighbours without attending, a context row its left one only. `canvas` is
+        bool (B, R) or (1, 1): true for rows of a canvas, false for context rows, which predict the next token.
         """
-        tokens, before, behind = (self.embed_norm(self.embed(each)) for each in (ids, left, right))
-        x = tokens + self.left(before)
-        x = x + canvas[..., None].to(x.dtype) * (self.canvas_embed.to(x.dtype) + self.right(behind))
+        x = self.embed(ids)
+        if self.config.extras:
+            before, behind = (self.embed_norm(self.embed(each)) for each in (left, right))
+            x = self.embed_norm(x) + self.left(before)
+            x = x + canvas[..., None].to(x.dtype) * (self.canvas_embed.to(x.dtype) + self.right(behind))
         cos, sin = rope_tables(positions, self.config.d_head, self.config.rope_base)
         for layer, block in enumerate(self.blocks):
             x = block(x, cos, sin, layer, attend)
@@ -138,51 +149,78 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores (..., vocab_size) in float32 of hidden rows (..., d_model)."""
-        return F.linear(hidden, self.embed.weight.to(hidden.dtype)).float()
+        matrix = self.embed.weight if self.head is None else self.head.weight
+        return F.linear(hidden, matrix.to(hidden.dtype)).float()
 
     def encode(self, ids: list[int], cache: ContextCache) -> Tensor:
         """Append context `ids` to `cache`; returns their hidden rows (len(ids), d_model)."""
-        start, stop = len(cache.ids), len(cache.ids) + len(ids)
-        if stop > cache.capacity:
-            raise ValueError(f"context of {stop} tokens does not fit the cache of {cache.capacity}")
-
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            cache.k[layer, :, :, start:stop] = k
-            cache.v[layer, :, :, start:stop] = v
-            keys, values = cache.k[layer, :, :, :stop], cache.v[layer, :, :, :stop]
-            return sdpa(q, keys, values, causal_mask(start, stop, q.device))
-
-        device = self.embed.weight.device
-        rows = torch.tensor([ids], device=device)
-        positions = torch.arange(start, stop, device=device)[None]
-        left, right = neighbours(rows, cache)
-        hidden = self.forward(rows, positions, left, right, torch.zeros(1, 1, dtype=torch.bool, device=device), attend)
+        hidden = self.run(ids, [], cache)
         cache.ids.extend(ids)
-        return hidden[0]
+        return hidden
 
     def denoise(self, canvas_ids: Tensor, cache: ContextCache) -> Tensor:
-        """Hidden rows (1, C, d_model) of a canvas `canvas_ids` int64 (1, C) that follows the cached context.
+        """Hidden rows (1, C, d_model) of a canvas `canvas_ids` int64 (1, C) that follows the cached context."""
+        return self.run([], canvas_ids[0].tolist(), cache)[None]
 
-        The canvas borrows the cache's slots behind the context for its own keys and values: nothing is copied.
+    def run(self, context: list[int], canvas: list[int], cache: ContextCache, decided: int = 0) -> Tensor:
+        """One forward pass over rows of two kinds behind the cached context; hidden rows (len(context + canvas), d).
+
+        `context` goes on with the context: its keys and values stay in the cache's next slots, to be kept by
+        `cache.ids.extend` or to be written over. `canvas` follows the cached context and the first `decided` tokens of
+        `context`: it sees those and itself, not the other rows of `context`; it borrows the slots behind all of them.
+        Row i that is returned for a canvas predicts the canvas's token i: where the model shifts, that is the row of
+        the token before, the first one that of the last token in front of the canvas.
         """
-        start, stop = len(cache.ids), len(cache.ids) + canvas_ids.shape[1]
+        start, first = len(cache.ids), len(cache.ids) + len(context)
+        stop, follows = first + len(canvas), start + decided
         if stop > cache.capacity:
-            raise ValueError(f"canvas up to row {stop} does not fit the cache of {cache.capacity}")
+            raise ValueError(f"rows up to {stop} do not fit the cache of {cache.capacity}")
+        before = [*cache.ids[-1:], *context[:decided]][-1:]
+        shift = int(self.config.shift and bool(canvas))
+        fed = (before + canvas)[: len(canvas)] if shift else canvas
+        device = self.embed.weight.device
+        mask = self.visible(start, first, stop, follows, device)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             cache.k[layer, :, :, start:stop] = k
             cache.v[layer, :, :, start:stop] = v
-            return sdpa(q, cache.k[layer, :, :, :stop], cache.v[layer, :, :, :stop], None)
+            return sdpa(q, cache.k[layer, :, :, :stop], cache.v[layer, :, :, :stop], mask)
 
-        positions = torch.arange(start, stop, device=canvas_ids.device)[None]
-        everywhere = torch.ones(1, 1, dtype=torch.bool, device=canvas_ids.device)
-        return self.forward(canvas_ids, positions, *neighbours(canvas_ids, cache), everywhere, attend)
+        rows = torch.tensor([context + fed], device=device)
+        at_canvas = torch.arange(follows - shift, follows - shift + len(canvas), device=device)
+        positions = torch.cat((torch.arange(start, first, device=device), at_canvas))[None]
+        is_canvas = (torch.arange(start, stop, device=device) >= first)[None]
+        left, right = neighbours(rows, len(context), cache.ids[-1:], before)
+        hidden: Tensor = self.forward(rows, positions, left, right, is_canvas, attend)[0]
+        return hidden
+
+    def visible(self, start: int, first: int, stop: int, follows: int, device: torch.device) -> Tensor | None:
+        """Bool (stop - start, stop): context rows from slot `start` on, canvas rows from `first` on; None: all of it.
+
+        Canvas rows see the slots before `follows` and, as `canvas_sees` says, one another.
+        """
+        config = self.config
+        if start == first and config.canvas_sees >= stop - first:
+            return None
+        slots = torch.arange(stop, device=device)
+        rows = torch.arange(start, stop, device=device)[:, None]
+        own = torch.where(rows < first, rows, rows - first)
+        block = torch.where(rows < first, config.context_sees, config.canvas_sees)
+        seen = (own // block + 1) * block  # slots of a context row, rows of a canvas row, from the first on
+        of_context = torch.where(rows < first, slots < seen.clamp_max(first), slots < follows)
+        return of_context | ((rows >= first) & (slots >= first) & (slots - first < seen))
 
 
-def neighbours(ids: Tensor, cache: ContextCache) -> tuple[Tensor, Tensor]:
-    """Left and right neighbours of rows `ids` (1, R) that follow the cached context, END where none is; both (1, R)."""
-    before = cache.ids[-1] if cache.ids else OURS.end
-    return F.pad(ids, (1, 0), value=before)[:, :-1], F.pad(ids, (0, 1), value=OURS.end)[:, 1:]
+def neighbours(ids: Tensor, n_context: int, before: list[int], before_canvas: list[int]) -> tuple[Tensor, Tensor]:
+    """Left and right neighbours of rows `ids` (1, R), `n_context` rows and a canvas; both (1, R).
+
+    `before` and `before_canvas` are what stands in front of the rows of each kind; the end stands where nothing does.
+    """
+    left, right = ids.roll(1, 1), ids.roll(-1, 1)
+    for first, last, beside in ((0, n_context, before), (n_context, ids.shape[1], before_canvas)):
+        if first < last:
+            left[:, first], right[:, last - 1] = (*beside, OURS.end)[0], OURS.end
+    return left, right
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -194,9 +232,3 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         return F.scaled_dot_product_attention(folded, k, v).reshape(q.shape)
     k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-
-
-def causal_mask(start: int, stop: int, device: torch.device) -> Tensor:
-    """Bool (stop - start, stop): row i of the new tokens sees every token up to itself."""
-    rows = torch.arange(start, stop, device=device)
-    return torch.arange(stop, device=device)[None, :] <= rows[:, None]

@@ -111,7 +111,7 @@ def start_run(args: argparse.Namespace) -> None:
         raise ValueError(f"no corpus at {args.corpus}: run `mezzotint train corpus` first")
     shape["vocab_size"] = Tokenizer.load(tokenizer).vocab_size
     config = RunConfig(
-        model=ModelConfig(**shape),
+        model=ModelConfig(**shape),  # type: ignore[arg-type]
         recipe=Recipe(**recipe),  # type: ignore[arg-type]
         minutes=args.minutes,
         lr=args.lr,

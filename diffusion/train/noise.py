@@ -19,7 +19,7 @@ class Noise:
     def __init__(self, recipe: Recipe, tokenizer: Tokenizer, rng: np.random.Generator) -> None:
         self.recipe, self.rng = recipe, rng
         self.mask, self.end = tokenizer.vocabulary.mask, tokenizer.vocabulary.end
-        self.texts = np.setdiff1d(np.arange(tokenizer.vocab_size), list(tokenizer.vocabulary.specials))
+        self.texts = np.setdiff1d(np.arange(tokenizer.vocab_size), list(tokenizer.specials))
         self.index, self.offset = 0, rng.random()
 
     def level(self) -> float:

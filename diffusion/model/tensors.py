@@ -1,0 +1,196 @@
+"""Weights on disk, memory-mapped: one safetensors file or shards, ours or Hugging Face's names, four types of numbers.
+
+Rule: numpy only, safetensors only. Every tensor that the shape asks for must be there with its shape, and every tensor
+that is there must be used; else one ValueError says which. Matrices may be int8 with one float32 scale per output
+channel, in `name.scale`.
+
+    weights(open_tensors(path), config, path)["embed.weight"].words()
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from diffusion.model.config import ModelConfig, read_json
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+SCALE = ".scale"  # behind the name of an int8 matrix
+ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4, "I8": 1}
+IGNORED = (".rotary_emb.inv_freq",)  # buffers that some checkpoints carry
+
+# Ours: where it stands in Hugging Face's Llama, Qwen2 and Qwen3, put together along the first axis; {} is the block.
+HUGGING_FACE = {
+    "embed.weight": ("model.embed_tokens.weight",),
+    "norm.weight": ("model.norm.weight",),
+    "head.weight": ("lm_head.weight",),
+    "attn_norm.weight": ("model.layers.{}.input_layernorm.weight",),
+    "mlp_norm.weight": ("model.layers.{}.post_attention_layernorm.weight",),
+    "qkv.weight": tuple(f"model.layers.{{}}.self_attn.{part}_proj.weight" for part in "qkv"),
+    "qkv.bias": tuple(f"model.layers.{{}}.self_attn.{part}_proj.bias" for part in "qkv"),
+    "q_norm.weight": ("model.layers.{}.self_attn.q_norm.weight",),
+    "k_norm.weight": ("model.layers.{}.self_attn.k_norm.weight",),
+    "o.weight": ("model.layers.{}.self_attn.o_proj.weight",),
+    "gate_up.weight": ("model.layers.{}.mlp.gate_proj.weight", "model.layers.{}.mlp.up_proj.weight"),
+    "down.weight": ("model.layers.{}.mlp.down_proj.weight",),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """One tensor of a file: its type and shape, and its bytes (uint8, memory-mapped)."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """One weight of ours, of one stored tensor or of several put together; each part has its int8 scales or None."""
+
+    parts: tuple[tuple[Stored, Stored | None], ...]
+
+    def float32(self) -> np.ndarray:
+        """All values, float32."""
+        return np.concatenate([as_float32(stored, scale) for stored, scale in self.parts])
+
+    def words(self) -> np.ndarray:
+        """All values as bfloat16 words (uint16), rounded to nearest even."""
+        return np.concatenate(
+            [
+                stored.data.view("<u2").reshape(stored.shape)
+                if stored.dtype == "BF16"
+                else rounded(as_float32(stored, scale))
+                for stored, scale in self.parts
+            ]
+        )
+
+    def int8(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Int8 values (N, K) and float32 scales (N,), where that is how they are stored."""
+        if any(stored.dtype != "I8" or scale is None for stored, scale in self.parts):
+            return None
+        pairs = [(s.data.view("i1").reshape(s.shape), as_float32(scale, None)) for s, scale in self.parts if scale]
+        return np.concatenate([q for q, _ in pairs]), np.concatenate([scale for _, scale in pairs])
+
+
+def as_float32(stored: Stored, scale: Stored | None) -> np.ndarray:
+    """Values of one tensor."""
+    if stored.dtype == "BF16":
+        return widened(stored.data.view("<u2")).reshape(stored.shape)
+    kind = {"F32": "<f4", "F16": "<f2", "I8": "i1"}[stored.dtype]
+    values: np.ndarray = stored.data.view(kind).reshape(stored.shape).astype(np.float32)
+    return values * as_float32(scale, None)[:, None] if scale is not None else values
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Float32 `values` as bfloat16 words, to nearest even."""
+    bits = np.ascontiguousarray(values).view("<u4")
+    words: np.ndarray = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return words
+
+
+def widened(words: np.ndarray) -> np.ndarray:
+    """Float32 of bfloat16 words."""
+    values: np.ndarray = (words.astype(np.uint32) << 16).view(np.float32)
+    return values
+
+
+def open_tensors(folder: Path) -> dict[str, Stored]:
+    """Every tensor of a model folder, by the name it has in the files; ValueError says what is wrong with them."""
+    if not (folder / INDEX).exists():
+        return dict(read_shard(folder / SINGLE))
+    table = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(table, dict) or not all(isinstance(file, str) for file in table.values()):
+        raise ValueError(f"{folder / INDEX} has no weight_map")
+    files = sorted(set(table.values()))
+    if any(Path(file).name != file for file in files):
+        raise ValueError(f"{folder / INDEX} names files outside of its folder")
+    tensors = {name: stored for file in files for name, stored in read_shard(folder / file)}
+    missing = sorted(table.keys() - tensors.keys())
+    if missing:
+        raise ValueError(f"{folder}: {listed(missing)} named in {INDEX} but in no shard")
+    return tensors
+
+
+def read_shard(path: Path) -> Iterator[tuple[str, Stored]]:
+    """The tensors of one safetensors file. The library checks the header; it has no bfloat16 for numpy, so we map."""
+    try:
+        with safe_open(path, framework="np"):  # type: ignore[no-untyped-call]
+            pass
+        data = np.memmap(path, dtype=np.uint8, mode="r")
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+    start = 8 + int.from_bytes(data[:8].tobytes(), "little")
+    for name, entry in json.loads(data[8:start].tobytes()).items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] not in ITEM_BYTES:
+            raise ValueError(f"cannot read {path}: {name} is {entry['dtype']}, not one of {', '.join(ITEM_BYTES)}")
+        first, last = entry["data_offsets"]
+        yield name, Stored(entry["dtype"], tuple(entry["shape"]), data[start + first : start + last])
+
+
+def expected(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight of a model, by our names."""
+    d, ff = config.d_model, config.d_ff
+    heads, rotated = config.n_heads * config.d_head, (config.n_heads + 2 * config.n_kv_heads) * config.d_head
+    shapes: dict[str, tuple[int, ...]] = {"embed.weight": (config.vocab_size, d), "norm.weight": (d,)}
+    if not config.tied:
+        shapes["head.weight"] = (config.vocab_size, d)
+    if config.extras:
+        shapes |= {"embed_norm.weight": (d,), "canvas_embed": (d,), "left.weight": (d, d), "right.weight": (d, d)}
+    block: dict[str, tuple[int, ...]] = {"attn_norm.weight": (d,), "mlp_norm.weight": (d,), "qkv.weight": (rotated, d)}
+    block |= {"o.weight": (d, heads), "gate_up.weight": (2 * ff, d), "down.weight": (d, ff)}
+    block |= {"qkv.bias": (rotated,)} if config.qkv_bias else {}
+    block |= {"q_norm.weight": (config.d_head,), "k_norm.weight": (config.d_head,)} if config.qk_norm else {}
+    return shapes | {f"blocks.{i}.{name}": shape for i in range(config.n_layers) for name, shape in block.items()}
+
+
+def sources(name: str, stored: Mapping[str, Stored]) -> tuple[str, ...]:
+    """Names in the files of what a weight of ours is made of."""
+    if "embed.weight" in stored:
+        return (name,)
+    block, _, rest = name.removeprefix("blocks.").partition(".") if name.startswith("blocks.") else ("", "", name)
+    return tuple(source.format(block) for source in HUGGING_FACE.get(rest, (name,)))
+
+
+def weights(stored: Mapping[str, Stored], config: ModelConfig, path: Path) -> dict[str, Weight]:
+    """Every weight by our name."""
+    shapes = expected(config)
+    made_of = {name: sources(name, stored) for name in shapes}
+    missing = sorted({part for parts in made_of.values() for part in parts} - stored.keys())
+    if missing:
+        raise ValueError(f"{path} does not fit its config.json: {listed(missing)} missing")
+    used = {part for parts in made_of.values() for part in parts}
+    used |= {part + SCALE for part in used} | ({"lm_head.weight"} if config.tied else set())
+    unused = sorted(name for name in stored.keys() - used if not name.endswith(IGNORED))
+    if unused:
+        raise ValueError(f"{path} does not fit its config.json: nothing uses {listed(unused)}")
+    return {name: made_from(stored, parts, shapes[name], path) for name, parts in made_of.items()}
+
+
+def made_from(stored: Mapping[str, Stored], parts: tuple[str, ...], shape: tuple[int, ...], path: Path) -> Weight:
+    """One weight; ValueError if its parts do not have its shape, or int8 lacks its scales."""
+    found = tuple((stored[part], stored.get(part + SCALE)) for part in parts)
+    for part, (tensor, scale) in zip(parts, found, strict=True):
+        if (tensor.dtype == "I8") != (scale is not None):
+            raise ValueError(f"{path}: {part} is {tensor.dtype} {'without' if scale is None else 'with'} scales")
+        if scale is not None and (scale.shape != tensor.shape[:1] or scale.dtype != "F32"):
+            raise ValueError(f"{path}: {part}{SCALE} is {scale.dtype} {scale.shape}, not F32 {tensor.shape[:1]}")
+        if tensor.data.size != math.prod(tensor.shape) * ITEM_BYTES[tensor.dtype] or tensor.shape[1:] != shape[1:]:
+            raise ValueError(f"{path} does not fit its config.json: {part} is {tensor.shape}, not {shape}")
+    if sum(tensor.shape[0] for tensor, _ in found) != shape[0]:
+        raise ValueError(f"{path} does not fit its config.json: {' + '.join(parts)} are not {shape} in all")
+    return Weight(found)
+
+
+def listed(names: list[str]) -> str:
+    """The first few of `names`."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
