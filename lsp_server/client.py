@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import IO, Any
+
+from lsp_server.launch import isolated
 
 TIMEOUT_S = 180
 
@@ -25,9 +26,8 @@ class Client:
         """Start the server; it is killed after `timeout_s`."""
         self.began = time.perf_counter()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lsp_server", "--stdio", "--log-level", "error"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
+            isolated("lsp", "--stdio", "--log-level", "error"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         self.watchdog = threading.Timer(timeout_s, self.process.kill)  # a server that hangs becomes one that ended
         self.watchdog.start()
         self.last_id = 0

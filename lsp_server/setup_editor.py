@@ -20,6 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from lsp_server.launch import server_command
+
 PLUGINS = Path(__file__).resolve().parents[1] / "editors"  # in a source tree; a wheel has none
 BEGIN, END = "mezzotint setup: begin", "mezzotint setup: end"
 # In JSON with comments: what may stand between two tokens.
@@ -37,14 +39,6 @@ class Editor(NamedTuple):
     lines: Callable[[list[str]], str]
     added: Callable[[str, str, Path], str]
     hint: str
-
-
-def server_command() -> list[str]:
-    """The server's command line with an absolute path: an editor need not have this shell's PATH."""
-    script = shutil.which(
-        "mezzotint", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    )
-    return [script, "lsp"] if script else [sys.executable, "-m", "lsp_server.cli", "lsp"]
 
 
 def config_home() -> Path:

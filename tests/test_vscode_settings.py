@@ -52,3 +52,10 @@ def test_every_setting_is_described() -> None:
 
 def test_a_workspace_cannot_choose_what_is_started_or_installed() -> None:
     assert {SETTINGS[name]["scope"] for name in ("command", "package", "model")} == {"machine"}
+
+
+def test_a_folder_that_is_not_trusted_is_given_no_say() -> None:
+    limits = MANIFEST["capabilities"]["untrustedWorkspaces"]
+    assert limits["supported"] == "limited"
+    machine = {f"mezzotint.{name}" for name, setting in SETTINGS.items() if setting.get("scope") == "machine"}
+    assert set(limits["restrictedConfigurations"]) == machine

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from editor import PATIENCE_S
@@ -14,10 +16,10 @@ from editor import PATIENCE_S
 class RawClient:
     """A server process and its two pipes; it is killed if it takes too long."""
 
-    def __init__(self, *python_options: str) -> None:
-        command = [sys.executable, *python_options, "-m", "lsp_server", "--stdio"]
+    def __init__(self, *python_options: str, command: Sequence[str] = (), cwd: Path | None = None) -> None:
+        command = command or [sys.executable, *python_options, "-m", "lsp_server", "--stdio"]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+        self.process = subprocess.Popen(command, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
         self.log = b""
         self._drain = threading.Thread(target=self._read_log, daemon=True)
         self._drain.start()

@@ -224,6 +224,11 @@ def test_a_body_of_several_lines_is_ghost_text_below_the_cursor(code: Code) -> N
     assert added.split() == " ".join([seen["ghost"], *seen["ghostBelow"]]).split()
 
 
+def test_the_server_is_started_in_the_extensions_storage_and_not_in_the_folder(code: Code) -> None:
+    started_in = (code.folder / "cwd").read_text().strip()
+    assert started_in == f"{code.folder}/data/User/globalStorage/mezzotint.mezzotint"
+
+
 def test_a_file_is_turned_off_and_on(code: Code, name: str) -> None:
     code.do("command", "Mezzotint: Turn On or Off for This File")
     code.until(lambda seen: seen["status"] == "Mezzotint, off: off for this file")

@@ -145,10 +145,10 @@ class Code:
 
 
 def server_command(folder: Path) -> list[str]:
-    """The server, which leaves its process id and its log in the folder."""
+    """The server, which leaves its process id, its log and where it was started in the folder."""
     leave_pid = 'echo $$ > new && : > "stderr.$$" && mv new pid'
     serve = f'exec "{sys.executable}" -m lsp_server --log-level debug 2> "stderr.$$"'
-    return ["sh", "-c", f'cd "{folder}" && {leave_pid} && {serve}']
+    return ["sh", "-c", f'pwd > "{folder}/cwd" && cd "{folder}" && {leave_pid} && {serve}']
 
 
 def free_port() -> int:

@@ -1,8 +1,9 @@
 // The language client: starts the server, asks it through VS Code's inline completion, starts it again when it dies.
 //
 // Rule: a server that dies is started again after 1, 2, 4 and 8 seconds; after the fifth death there is one message.
+// It is started in the extension's storage, never in the opened folder, where Python would import that folder's files.
 //
-//     const client = new Client(log, manifest, status, drafts, wanted); await client.start(["mezzotint", "lsp"])
+//     const client = new Client(log, storage, manifest, status, drafts, wanted); await client.start(["mezzotint", "lsp"])
 
 import {
   type CancellationToken,
@@ -51,6 +52,7 @@ export class Client implements Disposable {
 
   constructor(
     private readonly log: LogOutputChannel,
+    private readonly storage: string,
     private readonly manifest: Manifest,
     private readonly status: Status,
     private readonly drafts: Drafts,
@@ -100,7 +102,8 @@ export class Client implements Disposable {
 
   private build(): LanguageClient {
     const [program = "", ...args] = this.command;
-    const client: LanguageClient = new QuietClient("mezzotint", "Mezzotint", { command: program, args }, {
+    const server = { command: program, args, options: { cwd: this.storage } };
+    const client: LanguageClient = new QuietClient("mezzotint", "Mezzotint", server, {
       documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
       outputChannel: this.log,
       revealOutputChannelOn: RevealOutputChannelOn.Never,

@@ -21,7 +21,7 @@ export async function activate(context: ExtensionContext): Promise<void> {
   const off = new Set<string>();
   const wanted = (document: TextDocument): boolean => !off.has(document.uri.toString()) && languageWanted(document.languageId);
   const drafts = new Drafts((kind) => { client.accepted(kind); });
-  const client = new Client(log, manifest, status, drafts, wanted);
+  const client = new Client(log, storage, manifest, status, drafts, wanted);
   context.subscriptions.push(client, drafts, status, log);
 
   const showOff = (): void => {
@@ -41,6 +41,10 @@ export async function activate(context: ExtensionContext): Promise<void> {
   };
 
   const offerInstall = async (): Promise<void> => {
+    if (!workspace.isTrusted) {
+      status.set("error", "no server: `mezzotint` is not on the PATH; trust this folder to look into its Python interpreter");
+      return;
+    }
     status.set("error", "no server: `mezzotint` is not on the PATH and not in the active Python interpreter");
     const question = "Mezzotint needs its Python package. Install it into a private environment of this extension?";
     if ((await window.showInformationMessage(question, "Install", "Not Now")) === "Install") await installAndStart();
@@ -85,12 +89,14 @@ export async function activate(context: ExtensionContext): Promise<void> {
   context.subscriptions.push(
     window.onDidChangeActiveTextEditor(showOff),
     workspace.onDidCloseTextDocument((document) => off.delete(document.uri.toString())),
+    workspace.onDidGrantWorkspaceTrust(() => void start()), // now the active interpreter may be asked
     workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration("mezzotint.enable")) showOff();
       if (restarting.some((name) => event.affectsConfiguration(`mezzotint.${name}`))) void start();
     }),
   );
   showOff();
+  await workspace.fs.createDirectory(context.globalStorageUri); // where the server is started
   await start();
 }
 

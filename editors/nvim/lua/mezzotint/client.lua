@@ -55,11 +55,19 @@ local function on_exit(code, signal)
   end)
 end
 
+-- Where the server is started: not in the opened folder, where a Python may import that folder's files.
+local function own_folder()
+  local folder = vim.fn.stdpath("state")
+  vim.fn.mkdir(folder, "p")
+  return folder
+end
+
 local function options()
   local server = { drafts = config.options.drafts, status = true }
   return {
     name = "mezzotint",
     cmd = config.options.cmd,
+    cmd_cwd = own_folder(),
     root_dir = vim.fs.root(0, ".git") or vim.fn.getcwd(),
     capabilities = capabilities(),
     init_options = vim.tbl_extend("force", server, config.options.server),
