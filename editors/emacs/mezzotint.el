@@ -15,9 +15,8 @@
 ;;     (mezzotint-use-for '(python-mode python-ts-mode))
 ;;     (add-hook 'python-mode-hook #'eglot-ensure)
 ;;
-;; `mezzotint-mode' turns itself on where eglot talks to a server that can do
-;; inline completion.  Without this package eglot offers the same suggestions
-;; by `completion-at-point'.
+;; `mezzotint-mode' turns itself on where eglot talks to Mezzotint.  Without
+;; this package eglot offers the same suggestions by `completion-at-point'.
 
 ;;; Code:
 
@@ -75,18 +74,33 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
 
 ;;;; The connection
 
+;; Under these names since eglot 1.16; Emacs 29 has 1.12.
+(defalias 'mezzotint--range-region
+  (if (fboundp 'eglot-range-region) 'eglot-range-region 'eglot--range-region))
+(defalias 'mezzotint--uri-to-path
+  (if (fboundp 'eglot-uri-to-path) 'eglot-uri-to-path 'eglot--uri-to-path))
+
 ;;;###autoload
 (defun mezzotint-use-for (modes)
   "Let eglot start Mezzotint for MODES."
   (add-to-list 'eglot-server-programs (cons modes #'mezzotint--contact)))
 
+(defclass mezzotint-server (eglot-lsp-server) ()
+  "A connection to Mezzotint: what is done here for it is done for no other server.")
+
+(cl-defmethod initialize-instance :around ((_server mezzotint-server) &rest _)
+  "Start the process away from the project, whose files a Python may import."
+  (let ((default-directory (if (file-remote-p default-directory) default-directory data-directory)))
+    (cl-call-next-method)))
+
 (defun mezzotint--contact (&rest _)
   "The command and options for eglot."
-  `(,@mezzotint-command
+  `(mezzotint-server
+    ,@mezzotint-command
     :initializationOptions
     (:drafts ,(if mezzotint-drafts t :json-false) :status t ,@mezzotint-server-options)))
 
-(cl-defmethod eglot-client-capabilities :around (_server)
+(cl-defmethod eglot-client-capabilities :around ((_server mezzotint-server))
   "Announce inline completion."
   (let ((capabilities (cl-call-next-method)))
     (plist-put capabilities :textDocument
@@ -94,7 +108,7 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
                        '(:inlineCompletion (:dynamicRegistration :json-false))))))
 
 (cl-defmethod eglot-handle-notification
-  (_server (_method (eql mezzotint/status)) &key state message &allow-other-keys)
+  ((_server mezzotint-server) (_method (eql mezzotint/status)) &key state message &allow-other-keys)
   "Show the STATE of the server, and its MESSAGE."
   (mezzotint--set-status state message))
 
@@ -108,8 +122,9 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
   (format " Mz[%s]" (car mezzotint--status)))
 
 (defun mezzotint--server ()
-  "The buffer's server, if it can do inline completion."
+  "The buffer's server, if it is Mezzotint and can do inline completion."
   (when-let* ((server (eglot-current-server))
+              ((mezzotint-server-p server))
               ((jsonrpc-running-p server))
               ((plist-member (eglot--capabilities server) :inlineCompletionProvider)))
     server))
@@ -300,7 +315,7 @@ after the answer to the latter."
   "A suggestion at point: TEXT for RANGE, with MASKED spans and ITEMS."
   (make-mezzotint--suggestion
    :text text :point (point) :masked masked :items items :index 0 :tick (mezzotint--tick-now)
-   :end (max (point) (cdr (eglot-range-region range)))))
+   :end (max (point) (cdr (mezzotint--range-region range)))))
 
 (defun mezzotint--chars (text units)
   "Characters of TEXT that UNITS of UTF-16 are."
@@ -310,13 +325,13 @@ after the answer to the latter."
     chars))
 
 (cl-defmethod eglot-handle-notification
-  (_server (_method (eql mezzotint/draft)) &key token uri range text masked &allow-other-keys)
+  ((_server mezzotint-server) (_method (eql mezzotint/draft)) &key token uri range text masked &allow-other-keys)
   "Draw a draft: TEXT for RANGE of URI, MASKED spans of it undecided.
 TOKEN is the number of its request."
-  (when-let* ((buffer (find-buffer-visiting (eglot-uri-to-path uri))))
+  (when-let* ((buffer (find-buffer-visiting (mezzotint--uri-to-path uri))))
     (with-current-buffer buffer
       (when (and mezzotint-mode (eql token mezzotint--asked) (not mezzotint--invoked)
-                 (= (point) (cdr (eglot-range-region
+                 (= (point) (cdr (mezzotint--range-region
                                   (list :start (plist-get range :start)
                                         :end (plist-get range :start))))))
         (mezzotint--show

@@ -263,6 +263,15 @@ def test_restart_and_unload(editor: Emacs) -> None:
     assert editor.eval("(memq 'mezzotint--emulation emulation-mode-map-alists)") == "nil"
 
 
+@pytest.mark.parametrize("eglot", ["", "1.12"])
+def test_the_package_by_itself(eglot: str) -> None:
+    """The tests in Emacs Lisp, also with the names of the eglot that Emacs 29 has."""
+    run = ["-L", str(PACKAGE.parent), "-l", "mezzotint-tests", "-f", "ert-run-tests-batch-and-exit"]
+    env = {**os.environ, "MEZZOTINT_EGLOT": eglot}
+    done = subprocess.run([EMACS, "-Q", "--batch", *run], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("check", ["(setq byte-compile-error-on-warn t)", "checkdoc"])
 def test_the_package_is_clean(check: str, tmp_path: Path) -> None:
     file = shutil.copy(PACKAGE, tmp_path)
