@@ -124,8 +124,8 @@ def philox(seed: int, step: int, rows: np.ndarray, tokens: np.ndarray) -> np.nda
     return c0
 
 
-def gumbel(seed: int, step: int, n_rows: int, vocab_size: int) -> Tensor:
-    """Standard Gumbel noise, float32 (n_rows, vocab_size): logits over a temperature plus this, argmax, is a sample."""
-    bits = philox(seed, step, np.arange(n_rows)[:, None], np.arange(vocab_size)[None])
+def gumbel(seed: int, step: int, rows: np.ndarray, vocab_size: int) -> Tensor:
+    """Standard Gumbel noise, float32 (len(rows), V): logits over a temperature plus this, argmax, is a sample."""
+    bits = philox(seed, step, rows[:, None], np.arange(vocab_size)[None])
     uniform = torch.from_numpy(((bits >> np.uint64(8)).astype(np.float32) + 0.5) / 16777216)
     return -(-uniform.log()).log()

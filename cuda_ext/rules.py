@@ -36,6 +36,22 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """How drafted tokens are judged by causal rows, the other policy.
+
+    A pass judges up to `judge_rows` drafted tokens and runs a canvas of up to `canvas_rows` rows, which drafts the
+    tokens that it gives at least the probability `draft_above`. With neither it decodes token by token.
+    """
+
+    draft_above: float = 0.3
+    judge_rows: int = 8
+    canvas_rows: int = 16
+
+
+TOKEN_BY_TOKEN = Verdict(judge_rows=0, canvas_rows=0)
+
+
+@dataclass(frozen=True)
 class Rule:
     """Tokens a row may hold, by their flags: none of `forbid`, one of `need` and one of `also_need` (0: no need).
 

@@ -12,6 +12,7 @@ import codecs
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 
 import numpy as np
 
@@ -85,6 +86,15 @@ class Canvas:
         if start.closed:
             self.ids[row:stop] = self.end_id
 
+    def proposed_by(self, start: Start) -> list[int]:
+        """Tokens of the first hole as `start` would have them, up to the first doubtful piece; nothing is written."""
+        first, stop = self.holes[0]
+        sure = takewhile(lambda piece: piece[1] > 0, start.pieces)
+        right = self.right.text if len(self.holes) == 1 and start.closed else ""
+        tokens = self.tokenizer.encode(self.left.text + "".join(text for text, _ in sure) + right)[: stop - first]
+        fits = self.left.allowed is None or (bool(tokens) and self.left.allowed[tokens[0]])
+        return tokens if fits else []
+
     def _encoded(self, left: str, text: str) -> tuple[list[int], int]:
         """Tokens of left + text, and how many must stay.
 
@@ -117,10 +127,12 @@ class Canvas:
                 flags[edge.allowed] |= flag
         return flags
 
-    def rules(self) -> list[Rule]:
-        """Which tokens each row may hold now."""
+    def rules(self, ids: np.ndarray | None = None) -> list[Rule]:
+        """Which tokens each row may hold now, or if the canvas held `ids` (C,)."""
+        ids = self.ids if ids is None else ids
+        masked = (ids == self.mask_id) & ~self.fixed
         has_left, has_right = self.left.allowed is not None, self.right.allowed is not None
-        return row_rules(self.ids, self.masked, self.flags, self.holes, self.multiline, has_left, has_right)
+        return row_rules(ids, masked, self.flags, self.holes, self.multiline, has_left, has_right)
 
     def end_to_take_back(self) -> int | None:
         """The row of an end that was written behind text which lacks the partial token right of the cursor."""

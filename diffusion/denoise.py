@@ -85,7 +85,7 @@ def predict(
     forbidden, ends = (torch.from_numpy(mask) for mask in expand(canvas.rules()[:n_active], canvas.flags))
     logits = logits.masked_fill(forbidden, -torch.inf)
     if temperature > 0:  # Gumbel-max: sampling by argmax, a function of the seed alone
-        logits = logits / temperature + gumbel(seed, step, *logits.shape)
+        logits = logits / temperature + gumbel(seed, step, np.arange(len(logits)), logits.shape[1])
     return pad_with_ends(row_stats(logits, ids, ends), len(canvas.ids), canvas.end_id)
 
 
