@@ -1,6 +1,6 @@
 """The grammars that training and evaluation cut files with, by file name.
 
-Rule: Python, JavaScript and TypeScript only; what a name does not tell has no language here.
+Rule: Python, JavaScript and TypeScript only, told by the suffix.
 
     language_of("a.tsx"), parse("a.py", b"x = 1").root_node
 """
@@ -23,7 +23,7 @@ SUFFIXES = {
 
 
 def language_of(name: str) -> str:
-    """The language of a file, "" if it is none of ours."""
+    """The language of a file, "" if its suffix is none of ours."""
     return SUFFIXES.get(PurePath(name).suffix, ("",))[0]
 
 
@@ -43,7 +43,8 @@ def parser(suffix: str) -> tree_sitter.Parser:
 @cache
 def query(suffix: str, source: str) -> tree_sitter.Query:
     """A query for the grammar of a suffix."""
-    return tree_sitter.Query(grammar(suffix), source)
+    made: tree_sitter.Query = tree_sitter.Query(grammar(suffix), source)
+    return made
 
 
 def parse(name: str, code: bytes) -> tree_sitter.Tree:

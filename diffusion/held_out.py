@@ -42,14 +42,14 @@ EVALUATED = (
     Package("justhtml", "3.16.0", PYTHON, "MIT", "2025-11-30"),
     Package("marple-lang", "0.9.0", PYTHON, "MIT", "2026-03-23", "marple"),
     Package("mini-swe-agent", "2.4.6", PYTHON, "MIT", "2025-07-23", "minisweagent"),
-    Package("py-key-value-aio", "0.4.6", PYTHON, "Apache-2.0", "2025-09-29", "key_value"),
+    Package("py-key-value-aio", "0.5.0", PYTHON, "Apache-2.0", "2025-09-29", "key_value"),
     Package("pydjirecord", "1.3.0", PYTHON, "MIT", "2026-02-27"),
     Package("pydocket", "0.27.0", PYTHON, "MIT", "2025-02-27", "docket"),
     Package("pyportainer", "1.0.50", PYTHON, "MIT", "2025-04-11"),
     Package("pytest-impacted", "0.36.0", PYTHON, "MIT", "2025-05-12", "pytest_impacted"),
     Package("rift-tui", "1.1.1", PYTHON, "MIT", "2026-07-09", "rift_tui"),
     Package("templore", "1.0.2", PYTHON, "MIT", "2026-07-31"),
-    Package("typing-inspection", "0.4.4", PYTHON, "MIT", "2025-02-13", "typing_inspection"),
+    Package("typing-inspection", "0.4.5", PYTHON, "MIT", "2025-02-13", "typing_inspection"),
     Package("urlpattern-py", "0.2.0", PYTHON, "MIT", "2025-12-21", "urlpattern"),
     Package("zapros", "0.23.0", PYTHON, "MIT", "2026-03-14"),
     Package("@chenglou/pretext", "1.0.0", TYPESCRIPT, "MIT", "2026-03-26"),
@@ -59,6 +59,8 @@ EVALUATED = (
     Package("incur", "0.3.15", TYPESCRIPT, "MIT", "2025"),
     Package("tmcp", "1.20.0", JAVASCRIPT, "MIT", "2025"),
 )
+PYTHON_FOLDERS = frozenset(package.folder for package in EVALUATED if package.language == PYTHON)
+SCRIPT_FOLDERS = frozenset(package.folder for package in EVALUATED if package.language != PYTHON)
 # Held out until November 2026, when base models that know them came in; still kept out of training, so that figures
 # on them stay honest. httpx2 and httpcore2 are successors that repeat four fifths of httpx and httpcore.
 HELD_OUT_BEFORE = frozenset(

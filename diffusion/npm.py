@@ -1,6 +1,6 @@
 """Fetches packages with the npm client and unpacks their files: source to read, nothing is installed or run.
 
-    python -m diffusion.npm .corpus/npm express@5 @tanstack/query-core
+python -m diffusion.npm .corpus/npm express@5 @tanstack/query-core
 """
 
 from __future__ import annotations

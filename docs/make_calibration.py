@@ -15,7 +15,7 @@ from diffusion.confidence import cut
 from diffusion.engine import Engine
 from diffusion.evaluate.holes import REST_OF_LINE, Case, read_folder
 from diffusion.evaluate.holes import cut as cut_holes
-from diffusion.held_out import HELD_OUT
+from diffusion.held_out import PYTHON_FOLDERS
 from diffusion.request import Draft
 
 PERCENTS = tuple(range(5, 100, 5))
@@ -28,7 +28,7 @@ Point = tuple[int, int, int]  # percent, suggestions shown, of which right
 def answers(n: int, seed: int) -> list[tuple[Case, Draft]]:
     """What the engine says to n held-out rest-of-line holes."""
     engine = Engine.load()
-    cases = cut_holes(read_folder(Path(".corpus/holdout"), HELD_OUT), REST_OF_LINE, n, seed)
+    cases = cut_holes(read_folder(Path(".corpus/heldout"), PYTHON_FOLDERS), REST_OF_LINE, n, seed)
     return [(case, list(engine.infill(case.request(), lambda: False))[-1]) for case in cases]
 
 

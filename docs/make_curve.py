@@ -20,7 +20,7 @@ from diffusion.engine import Engine
 from diffusion.evaluate.holes import MULTI_LINE, REST_OF_LINE, Case, cut, read_folder
 from diffusion.evaluate.metrics import edit_similarity, exact_match
 from diffusion.evaluate.run import diffusion, never
-from diffusion.held_out import HELD_OUT
+from diffusion.held_out import PYTHON_FOLDERS
 from diffusion.request import Draft, Hole, InfillRequest
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=400)
     parser.add_argument("--seed", type=int, default=5)
     args = parser.parse_args()
-    engine, files = Engine.load(), read_folder(Path(".corpus/holdout"), HELD_OUT)
+    engine, files = Engine.load(), read_folder(Path(".corpus/heldout"), PYTHON_FOLDERS)
     curves: dict[Key, list[Point]] = {}
     tokens: dict[Key, Point] = {}
     header = ("canvas", "holes", "start", "decoder", "exact", "edit sim.", "passes, mean")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from diffusion.engine import Engine
 from diffusion.evaluate.holes import MULTI_LINE, REST_OF_LINE, Case, cut, read_folder
-from diffusion.held_out import HELD_OUT
+from diffusion.held_out import PYTHON_FOLDERS
 
 LINES_BEFORE, LINES_AFTER = 5, 2
 
@@ -33,12 +33,12 @@ def sample(engine: Engine, case: Case) -> str:
 def main() -> None:
     """Print `--n` samples of both kinds."""
     parser = argparse.ArgumentParser(description="Print completions of held-out code as markdown.")
-    parser.add_argument("--holdout", type=Path, default=Path(".corpus/holdout"))
+    parser.add_argument("--holdout", type=Path, default=Path(".corpus/heldout"))
     parser.add_argument("--n", type=int, default=4, help="of each kind")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     engine = Engine.load()
-    files = read_folder(args.holdout, HELD_OUT)
+    files = read_folder(args.holdout, PYTHON_FOLDERS)
     for kind in (REST_OF_LINE, MULTI_LINE):
         for case in cut(files, kind, args.n, args.seed):
             print(sample(engine, case))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion.evaluate.holes import SourceFile, read_folder
-from diffusion.held_out import HELD_OUT
+from diffusion.held_out import PYTHON_FOLDERS
 from lsp_server import syntax
 from lsp_server.brackets import surplus_closers
 from lsp_server.client import Client
@@ -223,7 +223,7 @@ def setting(text: str) -> tuple[str, Any]:
 def make_parser() -> argparse.ArgumentParser:
     """The command line of `mezzotint eval replay`."""
     parser = argparse.ArgumentParser(prog="mezzotint eval replay", description=__doc__)
-    parser.add_argument("--holdout", type=Path, default=Path(".corpus/holdout"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument("--holdout", type=Path, default=Path(".corpus/heldout"), metavar="DIR", help="(%(default)s)")
     parser.add_argument("--functions", type=int, default=50, metavar="N", help="functions to write (50)")
     parser.add_argument("--seed", type=int, default=0, help="other seeds write other functions (0)")
     parser.add_argument("--beside", type=int, default=0, metavar="N", help="other open files of the same folder (0)")
@@ -243,7 +243,7 @@ def runs(args: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
 def main(argv: list[str] | None = None) -> int:
     """Run the replay; 2 and one line on stderr if the held-out packages are missing."""
     args = make_parser().parse_args(argv)
-    chosen = tasks(read_folder(args.holdout, HELD_OUT), args.functions, args.seed, args.beside)
+    chosen = tasks(read_folder(args.holdout, PYTHON_FOLDERS), args.functions, args.seed, args.beside)
     if not chosen:
         print(
             f"mezzotint eval replay: no held-out functions in {args.holdout}; `make holdout` fetches them",

@@ -147,3 +147,52 @@ def test_a_random_span_has_room_for_line_breaks_where_it_holds_some() -> None:
     cases = list(cut(FILES, RANDOM_SPAN, 100, seed=0))
     assert any(case.multiline for case in cases)
     assert all(case.multiline == ("\n" in case.answer) for case in cases)
+
+
+SCRIPT = """// Adds things up.
+import { first } from './first.js'
+
+export function total(items: Item[], by = 'size'): number {
+  /** so far */
+  let sum = first(items, by)
+  for (const item of items) {
+    sum += weigh(item, { by, twice: false })
+    const text = `
+      not code
+    `
+    log(text, sum, item.name)
+    report.add(sum, item.name)
+  }
+  if (sum > limit) {
+    report.warn(sum, limit)
+    report.add(limit, by)
+  }
+  return sum + last(items, by)
+}
+"""
+SCRIPTS = [SourceFile(f"{n}.ts", SCRIPT.replace("total", f"total_{n}")) for n in range(20)]
+
+
+@pytest.mark.parametrize("kind", [REST_OF_LINE, MULTI_LINE, *OTHERS])
+def test_holes_in_typescript_are_of_the_same_kinds(kind: str) -> None:
+    cases = list(cut(SCRIPTS, kind, 20, seed=0))
+    assert len(cases) == 20
+    for case in cases:
+        assert case.prefix + case.answer + case.suffix in {file.text for file in SCRIPTS}
+        if kind == ARGUMENTS:
+            assert (case.prefix[-1], case.suffix[0]) == ("(", ")")
+        if kind == STATEMENT:
+            assert case.answer.startswith(("import", "let sum", "sum +=", "log(", "report.", "return"))
+        if kind == BLOCK:
+            assert case.prefix.rstrip().endswith("{")
+        if kind in (MULTI_LINE, BLOCK):
+            assert "not code" not in case.answer and "so far" not in case.answer
+
+
+def test_folder_gives_the_sources_of_a_language_and_of_a_large_package_a_part(tmp_path: Path) -> None:
+    (tmp_path / "db" / "src").mkdir(parents=True)
+    for name in ("a.ts", "b.js", "c.d.ts", "d.test.ts", "e.py"):
+        (tmp_path / "db" / "src" / name).write_text("x(1)\n" * 100)
+    found = read_folder(tmp_path, {"db"}, ("javascript", "typescript"))
+    assert [file.name for file in found] == ["db/src/a.ts", "db/src/b.js"]
+    assert len(read_folder(tmp_path, {"db"}, ("javascript", "typescript"), max_package_files=1)) == 1

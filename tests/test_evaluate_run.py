@@ -13,7 +13,7 @@ FIELDS = {"exact", "edit_similarity", "parses", "forward_passes", "ms", "n"}
 
 def holdout(folder: Path) -> Path:
     """Three held-out packages, one file each."""
-    for package in ("flask", "click", "rich"):
+    for package in ("dmr", "docket", "zapros"):
         (folder / package).mkdir()
         lines = (f"def make_{i}(value, size):\n    total = value + size * {i}\n    return total\n\n" for i in range(20))
         (folder / package / "app.py").write_text("\n".join(lines))
@@ -30,7 +30,7 @@ def test_last_line_is_one_json_object_by_hole_kind_and_decoder(
     results = json.loads(capsys.readouterr().out.splitlines()[-1])
     packages = results.pop("packages")
     assert sum(numbers["diffusion"]["n"] for numbers in packages.values()) == 2
-    assert set(packages) <= {"flask", "click", "rich"}
+    assert set(packages) <= {"dmr", "docket", "zapros"}
     assert {kind: numbers["diffusion"]["n"] for kind, numbers in results.items()} == {
         "rest_of_line": 2, "humaneval_single_line": 1,
     }  # fmt: skip

@@ -9,18 +9,16 @@ starts right behind the hole; nothing trivial (blank lines, comments, licence he
 from __future__ import annotations
 
 import ast
+import hashlib
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import tree_sitter
-import tree_sitter_python
-
+from diffusion.grammars import language_of, parse
 from diffusion.request import Hole, InfillRequest
 
-PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_python.language()))
 REST_OF_LINE, STATEMENT, ARGUMENTS = "rest_of_line", "statement", "arguments"
 BLOCK, MULTI_LINE, RANDOM_SPAN = "block", "multi_line", "random_span"
 OTHERS = (STATEMENT, ARGUMENTS, BLOCK, RANDOM_SPAN)
@@ -32,7 +30,10 @@ MAX_LINE_CHARS = 160
 LINE_COUNTS = range(2, 7)
 MAX_ROUNDS = 50  # over all files without finding a new hole
 MAX_BLOCK_CHARS = 400
-BLOCK_SHARE = 0.5  # of the multi-line holes: the body under a line that ends with a colon
+BLOCK_SHARE = 0.5  # of the multi-line holes: the body under a line that opens a block
+MAX_PACKAGE_FILES = 40  # so that no package is most of an evaluation
+OPENER = {"python": ":", "javascript": "{", "typescript": "{"}  # what a line that opens a block ends with
+NOT_SOURCE = re.compile(r"(^|/)(_?vendor\w*|_?tests?|__tests__|examples?|dist|generated)/|\.(d|test|spec|test-d)\.\w+$")
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,25 @@ class Case:
         return f"{self.prefix}{completion}{self.suffix}\n{self.test}\n"
 
 
-def read_folder(folder: Path, packages: Iterable[str]) -> list[SourceFile]:
-    """Python files of `packages` (import names) under `folder`, tests and vendored copies left out, sorted by name."""
+def read_folder(
+    folder: Path,
+    packages: Iterable[str],
+    languages: Collection[str] = ("python",),
+    max_package_files: int = MAX_PACKAGE_FILES,
+) -> list[SourceFile]:
+    """Files of `packages` (their folders, or modules) under `folder` in `languages`, sorted by name.
+
+    Tests, vendored copies and what was built are left out; of a large package a part is taken, always the same.
+    """
     files = []
     for package in sorted(packages):
-        for path in sorted((folder / package).rglob("*.py")) or [folder / f"{package}.py"]:
+        of_package = []
+        for path in sorted((folder / package).rglob("*")) or [folder / f"{package}.py"]:
             name = path.relative_to(folder).as_posix()
-            if path.is_file() and not re.search(r"(^|/)(_?vendor\w*|_?tests?)/", name) and (text := read_source(path)):
-                files.append(SourceFile(name, text))
+            if language_of(name) in languages and path.is_file() and not NOT_SOURCE.search(name):
+                of_package += [SourceFile(name, text)] if (text := read_source(path)) else []
+        chosen = sorted(of_package, key=lambda file: hashlib.sha256(file.name.encode()).digest())[:max_package_files]
+        files += sorted(chosen, key=lambda file: file.name)
     return files
 
 
@@ -91,7 +103,7 @@ def cut(files: list[SourceFile], kind: str, n_cases: int, seed: int) -> Iterator
     order = list(files)
     rng.shuffle(order)
     seen: set[tuple[str, int]] = set()
-    lines = {file.name: code_lines(file.text) for file in order}
+    lines = {file.name: code_lines(file.text, file.name) for file in order}
     misses = 0  # since the last hole
     while n_cases > 0 and misses < MAX_ROUNDS * len(order):
         for file in order[: max(n_cases, 1)]:
@@ -109,7 +121,7 @@ def cut_one(file: SourceFile, lines: list[tuple[int, int]], kind: str, rng: rand
     """One hole in one of the code lines of `file`, or None if the line drawn gives no worthwhile hole."""
     if not lines:
         return None
-    span = draw_span(file.text, lines, rng.randrange(len(lines)), kind, rng)
+    span = draw_span(file, lines, rng.randrange(len(lines)), kind, rng)
     if span is None or not worthwhile(answer := file.text[slice(*span)], kind):
         return None
     start, stop = span
@@ -118,39 +130,43 @@ def cut_one(file: SourceFile, lines: list[tuple[int, int]], kind: str, rng: rand
 
 
 def draw_span(
-    text: str, lines: list[tuple[int, int]], index: int, kind: str, rng: random.Random
+    file: SourceFile, lines: list[tuple[int, int]], index: int, kind: str, rng: random.Random
 ) -> tuple[int, int] | None:
     """A hole of one kind at the code line `index`, None if there is none."""
-    start, stop = lines[index]
+    text, (start, stop) = file.text, lines[index]
     if kind == REST_OF_LINE:
         return rest_of_line_span(lines[index], rng)
     if kind == STATEMENT:
-        return lines[index] if is_statement(text[start:stop]) else None
+        return lines[index] if is_statement(text[start:stop], file.name) else None
     if kind == ARGUMENTS:
-        return arguments_span(text, lines[index], rng)
+        return arguments_span(file, lines[index], rng)
     if kind == RANDOM_SPAN:
         begin = rng.randrange(start, stop)
         return begin, min(len(text), begin + rng.choice(SPAN_CHARS))
     if kind == BLOCK or rng.random() < BLOCK_SHARE:
-        return block_span(text, lines, index)
+        return block_span(file, lines, index)
     return lines_span(text, lines[index : index + rng.choice(LINE_COUNTS)])
 
 
-def is_statement(line: str) -> bool:
-    """Whether a line is a whole simple statement."""
+def is_statement(line: str, name: str = "a.py") -> bool:
+    """Whether a line is a whole simple statement in the language of the file `name`."""
+    if language_of(name) != "python":
+        root = parse(name, line.encode()).root_node
+        return len(root.children) == 1 and not root.has_error
     try:
         return len(ast.parse(line).body) == 1
     except (SyntaxError, ValueError):
         return False
 
 
-def arguments_span(text: str, line: tuple[int, int], rng: random.Random) -> tuple[int, int] | None:
+def arguments_span(file: SourceFile, line: tuple[int, int], rng: random.Random) -> tuple[int, int] | None:
     """What stands between the brackets of one of the line's calls."""
-    code = text[slice(*line)].encode()
-    nodes, calls = [PARSER.parse(code).root_node], []
+    code = file.text[slice(*line)].encode()
+    nodes, calls = [parse(file.name, code).root_node], []
     while nodes:
         node = nodes.pop()
-        calls += [node] if node.type == "argument_list" and code[node.end_byte - 1 :][:1] == b")" else []
+        of_call = node.type in ("argument_list", "arguments")
+        calls += [node] if of_call and code[node.end_byte - 1 :][:1] == b")" else []
         nodes.extend(node.children)
     if not calls:
         return None
@@ -172,11 +188,12 @@ def lines_span(text: str, lines: list[tuple[int, int]]) -> tuple[int, int] | Non
     return None if dedents or holds_prose or len(lines) < LINE_COUNTS[0] else (start, stop)
 
 
-def block_span(text: str, lines: list[tuple[int, int]], index: int) -> tuple[int, int] | None:
+def block_span(file: SourceFile, lines: list[tuple[int, int]], index: int) -> tuple[int, int] | None:
     """The first lines of the body under the next line at or behind `index` that opens a block."""
+    text, opens = file.text, OPENER[language_of(file.name)]
     for opener in range(index, min(index + 10, len(lines) - 1)):
         indent = column(text, lines[opener])
-        if text[slice(*lines[opener])].endswith(":") and column(text, lines[opener + 1]) > indent:
+        if text[slice(*lines[opener])].endswith(opens) and column(text, lines[opener + 1]) > indent:
             n_lines = 1
             while n_lines < LINE_COUNTS[-1] and column(text, lines[min(opener + 1 + n_lines, len(lines) - 1)]) > indent:
                 n_lines += 1
@@ -204,9 +221,9 @@ def worthwhile(answer: str, kind: str) -> bool:
     return n_words >= 2 * MIN_ANSWER_WORDS and len(answer) <= MAX_BLOCK_CHARS
 
 
-def code_lines(text: str) -> list[tuple[int, int]]:
+def code_lines(text: str, name: str = "a.py") -> list[tuple[int, int]]:
     """(start, stop) of the code of every line that holds code and nothing else: no comment, no long string."""
-    prose = prose_rows(text)
+    prose = prose_rows(text, name)
     spans, start = [], 0
     for row, line in enumerate(text.split("\n")):
         if line.strip() and row not in prose:
@@ -215,15 +232,16 @@ def code_lines(text: str) -> list[tuple[int, int]]:
     return spans
 
 
-def prose_rows(text: str) -> set[int]:
+def prose_rows(text: str, name: str = "a.py") -> set[int]:
     """Rows with a comment, with a string that stands alone (a docstring), or in a string of several lines."""
     prose: set[int] = set()
-    nodes = [PARSER.parse(text.encode()).root_node]
+    nodes = [parse(name, text.encode()).root_node]
     while nodes:
         node = nodes.pop()
         rows = range(node.start_point[0], node.end_point[0] + 1)
         alone = node.parent is not None and node.parent.type == "expression_statement"
-        if node.type == "comment" or (node.type == "string" and (alone or len(rows) > 1)):
+        text_node = node.type in ("string", "template_string")
+        if node.type == "comment" or (text_node and (alone or len(rows) > 1)):
             prose.update(rows)
         nodes.extend(node.children)
     return prose

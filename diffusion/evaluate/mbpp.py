@@ -38,10 +38,10 @@ def cut_problem(path: Path, row: dict[str, object], kind: str, seed: int) -> Ite
     if not isinstance(tests, list):
         raise ValueError(f"{path}: test_list of problem {task_id} is not a list")
     code = "\n".join(line.rstrip() for line in code.expandtabs(4).splitlines())
-    source = SourceFile(f"mbpp/{task_id}", f"# {' '.join(text.split())}\n{code}\n")
+    source = SourceFile(f"mbpp/{task_id}.py", f"# {' '.join(text.split())}\n{code}\n")
     test = "\n".join([str(row.get("test_setup_code", "")), *map(str, tests)])
     rng, lines = random.Random(f"{kind} {task_id} {seed}"), code_lines(source.text)
     cases = (cut_one(source, lines, kind, rng) for _ in range(ATTEMPTS))
     case = next((case for case in cases if case), None)
     if case:
-        yield Case(case.name, f"mbpp_{kind}", case.prefix, case.answer, case.suffix, case.multiline, test)
+        yield Case(f"mbpp/{task_id}", f"mbpp_{kind}", case.prefix, case.answer, case.suffix, case.multiline, test)

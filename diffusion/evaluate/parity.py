@@ -28,7 +28,7 @@ from diffusion.canvas import Canvas
 from diffusion.denoise import denoise
 from diffusion.engine import CANVAS_ROWS
 from diffusion.evaluate.holes import MULTI_LINE, REST_OF_LINE, Case, cut, read_folder
-from diffusion.held_out import HELD_OUT
+from diffusion.held_out import PYTHON_FOLDERS
 from diffusion.layout import Layout, lay_out
 from diffusion.model.card import open_folder
 from diffusion.model.config import EMBEDDED
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m diffusion.evaluate.parity", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--holdout", type=Path, default=Path(".corpus/holdout"), metavar="DIR")
+    parser.add_argument("--holdout", type=Path, default=Path(".corpus/heldout"), metavar="DIR")
     parser.add_argument("--n", type=int, default=300, help="holes; a third of them over several lines (300)")
     parser.add_argument("--precision", choices=("int8", "bf16"), default="int8")
     args = parser.parse_args(argv)
@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
     capacity = backend.config.max_context + CANVAS_ROWS
     tensors = with_neighbour_tables({name: weight.words() for name, weight in folder.weights().items()}, backend.config)
     model = TwinModel(Twin(shape_of(backend.config), tensors, args.precision, capacity))
-    files = read_folder(args.holdout, HELD_OUT)
+    files = read_folder(args.holdout, PYTHON_FOLDERS)
     cases = [*cut(files, REST_OF_LINE, args.n - args.n // 3, 5), *cut(files, MULTI_LINE, args.n // 3, 5)]
     counts: Counter[str] = Counter()
     for number, case in enumerate(cases):

@@ -3,7 +3,7 @@
 Rule: both decoders get the same requests, with the context encoded beforehand, so that `ms` is the time of decoding.
 The table is for people; the last line of stdout is one JSON object.
 
-    mezzotint eval --holdout .corpus/holdout --rest-of-line 500 --multi-line 200 --markdown docs/quality.md
+    mezzotint eval --holdout .corpus/heldout --rest-of-line 500 --multi-line 200 --markdown docs/quality.md
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from diffusion.evaluate import holes, humaneval, mbpp, metrics, report, sandbox
 from diffusion.evaluate.holes import Case
 from diffusion.evaluate.metrics import Score
 from diffusion.evaluate.report import Results
-from diffusion.held_out import HELD_OUT
+from diffusion.held_out import PYTHON_FOLDERS, SCRIPT_FOLDERS
 from diffusion.recall import starts
 from diffusion.request import FROM_MASKS, Draft, InfillRequest
 
@@ -40,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line of `mezzotint eval`."""
     parser = argparse.ArgumentParser(prog="mezzotint eval", description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument(
-        "--holdout", type=Path, default=Path(".corpus/holdout"), metavar="DIR",
+        "--holdout", type=Path, default=Path(".corpus/heldout"), metavar="DIR",
         help="folder of held-out packages; `make holdout` fills the default, %(default)s",
     )  # fmt: skip
     parser.add_argument("--rest-of-line", type=int, default=500, metavar="N", help="holes to the end of a line (500)")
@@ -48,6 +48,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--others", type=int, default=200, metavar="N",
         help="holes of each other kind: statements, arguments, blocks, random spans (200)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--language", choices=("python", "javascript"), default="python",
+        help="of the held-out packages (default %(default)s; javascript is TypeScript too)",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="other seeds cut other holes (default 0)")
     parser.add_argument(
@@ -68,11 +72,13 @@ def held_out_cases(args: argparse.Namespace) -> list[Case]:
     """Holes in held-out packages; ValueError if too few packages are there to say anything."""
     if not args.rest_of_line and not args.multi_line and not args.others:
         return []
-    files = holes.read_folder(args.holdout, HELD_OUT)
+    scripts = args.language == "javascript"
+    names = sorted(SCRIPT_FOLDERS if scripts else PYTHON_FOLDERS)
+    files = holes.read_folder(args.holdout, names, ("javascript", "typescript") if scripts else ("python",))
     packages = {file.name.split("/")[0] for file in files}
     if len(packages) < MIN_PACKAGES:
         raise ValueError(
-            f"{args.holdout} holds {len(packages)} of the held-out packages ({', '.join(sorted(HELD_OUT))}); `make "
+            f"{args.holdout} holds {len(packages)} of the held-out packages ({', '.join(names)}); `make "
             "holdout` fetches them, --holdout names another folder, "
             "--rest-of-line 0 --multi-line 0 --others 0 does without"
         )

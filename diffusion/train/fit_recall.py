@@ -26,7 +26,7 @@ RIDGE = 1e-4
 def training_files(root: Path) -> list[holes.SourceFile]:
     """Some files of the packages under `root`, held-out ones left out."""
     packages = [path.name for path in sorted(root.iterdir()) if (path / "__init__.py").exists()]
-    files = holes.read_folder(root, set(packages) - set(HELD_OUT))
+    files = holes.read_folder(root, set(packages) - set(HELD_OUT), max_package_files=N_FILES)
     random.Random(0).shuffle(files)
     return files[:N_FILES]
 
