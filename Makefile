@@ -67,31 +67,46 @@ bench: $(VENV)/.run ## start-up, memory and latency of the server; what the loop
 	$(BIN)/mezzotint bench loop
 
 parity: holdout ## the native loop against its definition in plain torch, on held-out holes
-	$(BIN)/python -m diffusion.evaluate.parity --precision int8
-	$(BIN)/python -m diffusion.evaluate.parity --precision bf16
+	$(BIN)/python -m diffusion.evaluate.parity $(ELSEWHERE) --precision int8
+	$(BIN)/python -m diffusion.evaluate.parity $(ELSEWHERE) --precision bf16
 
-holdout: $(VENV)/.run ## the packages that evaluation uses and training never sees
-	$(BIN)/pip install -q --no-deps --no-compile --target .corpus/holdout -r diffusion/evaluate/holdout.txt
+# Where corpus and held-out packages lie: another folder outlives this checkout (make corpus CORPUS=...).
+CORPUS ?= .corpus
+HELD_OUT := $(CORPUS)/heldout
+ELSEWHERE = $(if $(filter-out .corpus,$(CORPUS)),--holdout $(HELD_OUT))
+holdout: $(HELD_OUT)/.fetched ## the packages that evaluation uses and training never sees
+
+$(HELD_OUT)/.fetched: diffusion/held_out.py diffusion/npm.py | $(VENV)/.run
+	rm -rf $(HELD_OUT) && mkdir -p $(HELD_OUT)
+	$(BIN)/python -m diffusion.held_out python > $(HELD_OUT)/python.txt
+	$(BIN)/pip install -q --no-deps --no-compile --only-binary :all: --platform any --python-version 3.14 \
+	  --target $(HELD_OUT) -r $(HELD_OUT)/python.txt
+	$(BIN)/python -m diffusion.npm $(HELD_OUT) $$($(BIN)/python -m diffusion.held_out npm)
+	@touch $@
 
 eval: holdout ## quality on held-out packages, beside autoregressive decoding of the same weights
-	$(BIN)/mezzotint eval --markdown docs/quality.md
+	$(BIN)/mezzotint eval $(ELSEWHERE) --markdown docs/quality.md
 
-corpus: $(VENV)/.dev holdout ## collect and tokenize the training corpus (EXCLUDE=problems.jsonl keeps evaluation problems out; TOKENIZER=tokenizer.json)
-	$(BIN)/pip install -q --no-deps --no-compile --only-binary :all: --target .corpus/packages -r diffusion/train/packages.txt
-	$(BIN)/mezzotint train corpus .corpus/holdout .corpus/packages $$($(BIN)/python -c 'import site; print(*site.getsitepackages())') \
-	  $(if $(EXCLUDE),--exclude $(EXCLUDE)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
+corpus: $(VENV)/.dev holdout ## collect and tokenize the training corpus (EXCLUDE=problems.jsonl keeps evaluation problems out; TOKENIZER=model folder or tokenizer.json)
+	$(BIN)/pip install -q --no-deps --no-compile --only-binary :all: --target $(CORPUS)/packages -r diffusion/train/packages.txt
+	$(BIN)/python -m diffusion.npm $(CORPUS)/npm $$(grep -v '^#' diffusion/train/packages_npm.txt)
+	$(BIN)/mezzotint train collect $(HELD_OUT) $(CORPUS)/packages --npm $(HELD_OUT) $(CORPUS)/npm --out $(CORPUS)/texts \
+	  $(if $(EXCLUDE),--exclude $(EXCLUDE))
+	$(BIN)/mezzotint train corpus --texts $(CORPUS)/texts --out $(CORPUS)/data $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
 
 # glibc returns every large buffer to the kernel and faults it in again: a third of a training step, without these.
 train: export GLIBC_TUNABLES := glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456
 train: $(VENV)/.dev ## train, or go on training, for MINUTES (90)
-	$(BIN)/mezzotint train run --minutes $(or $(MINUTES),90)
+	$(BIN)/mezzotint train run --corpus $(CORPUS)/data --minutes $(or $(MINUTES),90)
 
 # On a machine with a CUDA GPU, whose Python has what docs/training.md names: nothing is installed. Calling it again goes on
 # where it stopped; with CALL=9 a call ends after nine minutes and leaves what it has, in pieces that `cat` puts together (docs/training.md).
 GPU_RUN := build/train_gpu
 train-gpu: ## on a machine with a GPU: corpus, the full shape for MINUTES (25), the model in OUT (build/train_gpu/out)
-	test -f $(GPU_RUN)/corpus/sources.json || $(PYTHON) -m diffusion.train.cli corpus --vocab-size 16384 --out $(GPU_RUN)/corpus \
+	test -d $(GPU_RUN)/texts || $(PYTHON) -m diffusion.train.cli collect --out $(GPU_RUN)/texts \
 	  $(ROOTS) $(if $(EXCLUDE),--exclude $(EXCLUDE))
+	test -f $(GPU_RUN)/corpus/sources.json || $(PYTHON) -m diffusion.train.cli corpus --vocab-size 16384 \
+	  --texts $(GPU_RUN)/texts --out $(GPU_RUN)/corpus
 	$(PYTHON) -m diffusion.train.cli run --corpus $(GPU_RUN)/corpus --out $(GPU_RUN)/run --device $(or $(DEVICE),cuda) \
 	  --minutes $(or $(MINUTES),25) --call-minutes $(or $(CALL),inf) --lr 1.5e-3 $(or $(SCALE),--rows 1280 --sequences 64 --accumulate 2 \
 	  --workers 12 --set d_model=512 n_layers=10 n_heads=8 n_kv_heads=2 d_ff=1408 max_context=1024)

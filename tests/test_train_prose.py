@@ -68,6 +68,34 @@ def test_what_must_stay_a_statement_becomes_pass(text: str, left: str) -> None:
     assert without_prose(text) == left
 
 
+SCRIPT = """#!/usr/bin/env node
+/**
+ * What it is for.
+ */
+import { join } from 'node:path' // for paths
+
+// One.
+export function at(folder /* absolute */, name) {
+  /* Two
+     lines. */
+
+  return/* nothing */join(folder, `// ${name}`) // done
+}
+"""
+BARE_SCRIPT = """#!/usr/bin/env node
+import { join } from 'node:path'
+
+export function at(folder, name) {
+  return join(folder, `// ${name}`)
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["a.js", "a.ts", "a.tsx", "a.mjs"])
+def test_comments_of_scripts_go_and_code_stays(name: str) -> None:
+    assert without_prose(SCRIPT, name) == BARE_SCRIPT
+
+
 class Bare(ast.NodeTransformer):
     """A program without what says nothing."""
 

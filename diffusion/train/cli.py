@@ -1,6 +1,6 @@
 """`mezzotint train`: how the embedded model was made, and how to make a better one.
 
-mezzotint train corpus && mezzotint train run --minutes 90 && mezzotint train export
+mezzotint train collect && mezzotint train corpus && mezzotint train run --minutes 90 && mezzotint train export
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any
 
 RECIPE = """\
-The recipe, in three commands:
+The recipe, in four commands:
 
-  1. corpus   Scans the standard library and the installed packages below each ROOT for Python source. Keeps files of
-              clearly permissive licences only; drops generated, vendored, odd, copied and nearly copied files, whole
-              held-out packages, and files that share 12 consecutive words with an evaluation problem (--exclude).
-              Trains the byte-level BPE tokenizer and writes token ids, and sources.json with every package's licence.
-  2. run      Trains on packed sequences: next-token loss on the context, masked-diffusion loss on canvases cut where
+  1. collect  Scans the standard library and the installed packages below each ROOT for Python source, and unpacked npm
+              packages (--npm) for JavaScript and TypeScript. Keeps files of clearly permissive licences only; drops
+              generated, vendored, odd, copied and nearly copied files, whole held-out packages, and files that share
+              12 consecutive words with an evaluation problem (--exclude). Writes texts: one JSON object a line.
+  2. corpus   Trains the byte-level BPE tokenizer, or takes one (--tokenizer), and writes token ids, and sources.json
+              with every package's licence.
+  3. run      Trains on packed sequences: next-token loss on the context, masked-diffusion loss on canvases cut where
               editors ask. Muon and AdamW, bfloat16, compiled. Measures on the held-out packages every five minutes,
               checkpoints every minute, and resumes from the last checkpoint in --out when called again.
-  3. export   Copies the trained model (config.json, tokenizer.json, model.safetensors) and the record of its training
+  4. export   Copies the trained model (config.json, tokenizer.json, model.safetensors) and the record of its training
               (training.json) to a model folder, by default the one that the package ships.
 """
 
@@ -46,12 +48,17 @@ def build_parser() -> argparse.ArgumentParser:
         prog="mezzotint train", description=RECIPE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    corpus = commands.add_parser("corpus", help="collect source, train the tokenizer, write token ids")
-    corpus.add_argument("roots", nargs="*", type=Path, help="site-packages folders (default: this Python's)")
+    collect = commands.add_parser("collect", help="collect source as texts")
+    collect.add_argument("roots", nargs="*", type=Path, help="site-packages folders (default: this Python's)")
+    collect.add_argument("--npm", nargs="*", type=Path, default=[], help="folders of unpacked npm packages")
+    collect.add_argument("--out", type=Path, default=Path(".corpus/texts"))
+    collect.add_argument("--exclude", nargs="*", type=Path, default=[], help="jsonl files of evaluation problems")
+    corpus = commands.add_parser("corpus", help="train or take a tokenizer, write token ids")
+    corpus.add_argument("--texts", type=Path, default=Path(".corpus/texts"), help="the folder that collect wrote")
     corpus.add_argument("--out", type=Path, default=Path(".corpus/data"))
-    corpus.add_argument("--exclude", nargs="*", type=Path, default=[], help="jsonl files of evaluation problems")
     corpus.add_argument("--vocab-size", type=int, default=8192)
-    corpus.add_argument("--tokenizer", type=Path, help="keep this tokenizer.json, that of weights to start from")
+    corpus.add_argument("--tokenizer", type=Path, help="keep that of this model folder, or this tokenizer.json of ours")
+    corpus.add_argument("--share", type=float, default=1.0, help="of every language's files (1)")
     run = commands.add_parser("run", help="train, or go on training")
     run.add_argument("--corpus", type=Path, default=Path(".corpus/data"))
     run.add_argument("--out", type=Path, default=Path(".runs/default"))
@@ -80,11 +87,22 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     args = build_parser().parse_args(argv)
     try:
-        {"corpus": make_corpus, "run": start_run, "export": export_run}[args.command](args)
+        steps = {"collect": collect_source, "corpus": make_corpus, "run": start_run, "export": export_run}
+        steps[args.command](args)
     except (ValueError, OSError, ImportError) as error:
         print(f"mezzotint train: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def collect_source(args: argparse.Namespace) -> None:
+    """`collect`: prints how much was found."""
+    try:
+        from diffusion.train.texts import collect_texts
+    except ImportError as error:
+        raise ImportError(f"{error}; install the training extra: pip install 'mezzotint[train]'") from error
+    roots = args.roots or [Path(path) for path in site.getsitepackages()]
+    print(json.dumps(collect_texts(args.out, roots, args.npm, args.exclude)))
 
 
 def make_corpus(args: argparse.Namespace) -> None:
@@ -93,8 +111,7 @@ def make_corpus(args: argparse.Namespace) -> None:
         from diffusion.train.dataset import build
     except ImportError as error:
         raise ImportError(f"{error}; install the training extra: pip install 'mezzotint[train]'") from error
-    roots = args.roots or [Path(path) for path in site.getsitepackages()]
-    summary = build(args.out, roots, args.exclude, args.vocab_size, args.tokenizer)
+    summary = build(args.out, args.texts, args.tokenizer, args.vocab_size, args.share)
     print(json.dumps({name: value for name, value in summary.items() if name != "packages"}))
 
 
