@@ -11,7 +11,7 @@ from diffusion.model.config import EMBEDDED
 from diffusion.tokenizer import Tokenizer
 from diffusion.train import dataset
 from diffusion.train.cli import main
-from diffusion.train.corpus import Source
+from diffusion.train.corpus import Source, installed_files
 from diffusion.train.corpus_npm import collect_npm, read_script
 from diffusion.train.dataset import LANGUAGES, Dataset, build, keep_tokenizer, save
 from diffusion.train.texts import read_texts, write_texts
@@ -49,6 +49,16 @@ def test_scripts_that_do_not_parse_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "broken.ts").write_text(SCRIPT + "function (")
     assert read_script(tmp_path / "good.ts") == SCRIPT
     assert read_script(tmp_path / "broken.ts") is None
+
+
+def test_all_modules_of_a_held_out_distribution_are_held_out(tmp_path: Path) -> None:
+    for name, folder in (("Django_Modern.REST", "dmr"), ("other", "other")):
+        info = tmp_path / f"{folder}-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: 1\nLicense-Expression: MIT\n\n")
+        (info / "RECORD").write_text(f"{folder}/a.py,,\n{folder}_plugin.py,,\n")
+    found = [file[0] for file in installed_files(tmp_path)]
+    assert found == ["django-modern-rest", "django-modern-rest", "other", "other_plugin"]
 
 
 def sources(n: int) -> list[Source]:
