@@ -36,6 +36,8 @@ def test_edit_similarity_runs_from_nothing_alike_to_equal() -> None:
 def test_a_completion_that_breaks_the_file_does_not_parse() -> None:
     assert metrics.score("x = ", "(1", "\n", "1", 1, 1.0).parses is False
     assert metrics.score("x = ", "(1)", "\n", "1", 1, 1.0).parses is True
+    assert metrics.score("let x = ", "(1", "\n", "1", 1, 1.0, "a/b.ts").parses is False
+    assert metrics.score("let x = ", "(1)", "\n", "1", 1, 1.0, "a/b.ts").parses is True
 
 
 def test_a_file_that_was_broken_before_does_not_count() -> None:

@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from diffusion.grammars import language_of, parse
+
 
 @dataclass(frozen=True)
 class Score:
@@ -58,8 +60,10 @@ def levenshtein(a: str, b: str) -> int:
     return row[-1]
 
 
-def parses(text: str) -> bool:
-    """Whether `text` is a Python file without syntax errors."""
+def parses(text: str, name: str = "") -> bool:
+    """Whether `text` is a file without syntax errors; Python, unless its name says otherwise."""
+    if language_of(name) not in ("", "python"):
+        return not parse(name, text.encode()).root_node.has_error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in other people's strings
@@ -69,9 +73,11 @@ def parses(text: str) -> bool:
     return True
 
 
-def score(prefix: str, completion: str, suffix: str, answer: str, forward_passes: int, ms: float) -> Score:
-    """Everything that can be said about one completion."""
-    still_parses = parses(prefix + completion + suffix) if parses(prefix + answer + suffix) else None
+def score(
+    prefix: str, completion: str, suffix: str, answer: str, forward_passes: int, ms: float, name: str = ""
+) -> Score:
+    """Everything that can be said about one completion in the file `name`."""
+    still_parses = parses(prefix + completion + suffix, name) if parses(prefix + answer + suffix, name) else None
     similarity = edit_similarity(completion, answer)
     return Score(exact_match(completion, answer), similarity, still_parses, forward_passes, ms)
 

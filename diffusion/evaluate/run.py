@@ -122,7 +122,7 @@ def fill(decoder: Decoder, request: InfillRequest) -> tuple[str, int, float]:
 def score_case(decoder: Decoder, case: Case, seed: int) -> tuple[str, Score]:
     """The completion of one hole and what it is worth, tests aside."""
     text, passes, ms = fill(decoder, case.request(seed))
-    return text, metrics.score(case.prefix, text, case.suffix, case.answer, passes, ms)
+    return text, metrics.score(case.prefix, text, case.suffix, case.answer, passes, ms, case.name)
 
 
 def progress(items: list[Case], label: str) -> Iterator[Case]:
