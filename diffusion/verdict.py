@@ -81,8 +81,9 @@ def decode(
 ) -> Iterator[Draft]:
     """Drafts of `canvas` after each forward pass, the last one `done`; stops without one when cancelled.
 
-    `canvas` is blank; what `start` says of its first hole is the first draft. At the deadline it ends with what is decided, the rest a guess. It ends undecided, too, where what is decided of the
-    first hole is right with a chance below `stop_below`. The cache keeps the decided tokens behind the context.
+    `canvas` is blank; what `start` says of its first hole is the first draft. At the deadline it ends with what is
+    decided, the rest a guess. It ends undecided, too, where what is decided of the first hole is right with a chance
+    below `stop_below`. The cache keeps the decided tokens behind the context.
     """
     started = time.perf_counter()
     stream = Stream(canvas, pending=[cache.ids[-1]])

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cuda_ext.rules import SPECIAL
+from diffusion.layout import MARKERS, Layout
 from diffusion.train.dataset import Dataset
 from diffusion.train.echoes import recalled_draft
 from diffusion.train.holes import TokenTable, choose_hole, line_start
@@ -145,8 +146,19 @@ class Branch:
 class Packer:
     """Draws sequences of exactly `rows` rows from a dataset, fresh holes and fresh noise every time."""
 
-    def __init__(self, data: Dataset, rows: int, seed: int | tuple[int, ...], recipe: Recipe | None = None) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        rows: int,
+        seed: int | tuple[int, ...],
+        recipe: Recipe | None = None,
+        layout: Layout | None = None,
+        shift: bool = False,
+    ) -> None:
         self.data, self.rows, self.recipe = data, rows, recipe or Recipe()
+        self.layout, self.shift = layout or Layout(), shift
+        self.reach = int(rows * self.recipe.reach_share)
+        self.budget = rows - self.reach - self.layout.other_tokens - self.layout.far_suffix_tokens - MARKERS
         self.ids = data.tokenizer.vocabulary
         self.table = TokenTable.of(data.tokenizer)
         self.rng = np.random.default_rng(seed)
@@ -190,14 +202,14 @@ class Packer:
         return out.columns()
 
     def branches(self, ids: np.ndarray, start: int) -> list[Branch]:
-        """Holes whose near prefix begins where the trunk surely reaches, for up to 11/16 of the rows."""
-        budget, reach = self.rows * 11 // 16, self.rows // 10
+        """Holes whose near prefix begins where the trunk surely reaches, for as many rows as that leaves."""
+        budget = self.budget
         found: list[Branch] = []
         while budget > 150:
-            branch = self.draw_branch(ids, start, start + reach)
+            branch = self.draw_branch(ids, start, start + self.reach)
             if branch.n_rows > budget and found:
                 break
-            if branch.n_rows <= self.rows * 11 // 16 and branch.boundary <= start + reach:
+            if branch.n_rows <= self.budget and branch.boundary <= start + self.reach:
                 budget -= branch.n_rows
                 found.append(branch)
         return found
@@ -206,9 +218,10 @@ class Packer:
         """One hole with near context of random size."""
         rng = self.rng
         start, stop = choose_hole(rng, ids, self.table, lo, min(reach, len(ids)))
-        n_near = int(rng.integers(0, 100)) if rng.random() < 0.9 else 0
-        boundary = max(lo, line_start(ids, max(lo, start - n_near), self.table), start - 160)
-        suffix = ids[stop : stop + int(rng.integers(0, 72))]
+        most = self.layout.near_prefix_tokens
+        n_near = self.near(most * 5 // 8) if rng.random() < 0.9 else 0
+        boundary = max(lo, line_start(ids, max(lo, start - n_near), self.table), start - most)
+        suffix = ids[stop : stop + self.near(self.layout.near_suffix_tokens)]
         if stop + len(suffix) == len(ids):
             suffix = np.append(suffix, self.ids.eof)
         text = ids[boundary : min(stop, start + MAX_AR_HOLE)]
@@ -217,6 +230,12 @@ class Packer:
         recalled = whole and rng.random() < self.recipe.recall_share
         draft = recalled_draft(rng, ids, start, stop, self.data.tokenizer) if recalled else None
         return Branch(self.ids, boundary, suffix, text, whole, canvases, start - boundary, draft)
+
+    def near(self, most: int) -> int:
+        """Tokens of a near part: uniform below `most`, or mostly short where the recipe has a mean."""
+        if not self.recipe.near_mean:
+            return int(self.rng.integers(0, most))
+        return min(most - 1, int(self.rng.exponential(self.recipe.near_mean)))
 
     def draw_canvases(self, start: int, stop: int) -> tuple[tuple[int, int], ...]:
         """Cuts and sizes of a branch's canvases, the first at the hole itself; `start` and `stop` index its text."""
@@ -236,13 +255,13 @@ class Packer:
         parts: list[np.ndarray] = []
         if self.rng.random() < 0.2:
             other = self.neighbour(index)
-            parts += [np.array([self.ids.other]), other[: int(self.rng.integers(16, 64))]]
+            parts += [np.array([self.ids.other]), other[: int(self.rng.integers(16, self.layout.other_tokens))]]
         behind = max(b.boundary + len(b.text) + len(b.near_suffix) for b in branches)
         behind += int(self.rng.integers(0, 96))
         breaks = np.flatnonzero(self.table.newline[ids[behind : behind + 64]])
         if self.rng.random() < 0.7 and len(breaks):
             begin = behind + int(breaks[0])
-            far = ids[begin : begin + int(self.rng.integers(8, 64))]
+            far = ids[begin : begin + int(self.rng.integers(8, self.layout.far_suffix_tokens))]
             parts += [
                 np.array([self.ids.far_suffix]),
                 far,
@@ -262,13 +281,14 @@ class Packer:
         rows = np.concatenate((header, marker, ids[start : start + room]))
         at = np.arange(len(rows))
         targets, weight = self.next_tokens(rows)
-        out.add(rows, positions=at, targets=targets, ar_weight=weight, trunk_limit=at + 1)
+        out.add(rows, positions=at, targets=targets, ar_weight=weight * self.recipe.context_weight, trunk_limit=at + 1)
 
     def add_branch(self, out: Sequence, branch: Branch, number: int, trunk_limit: int) -> None:
         """Context rows of a branch and its canvases."""
         rows, offset = branch.context, out.n_rows
         at = np.arange(len(rows))
         targets, weight = self.next_tokens(rows)
+        weight[: 1 + len(branch.near_suffix) + branch.cut] *= self.recipe.context_weight
         out.add(
             rows, positions=trunk_limit + at, targets=targets, ar_weight=weight,
             branch=number, trunk_limit=trunk_limit, branch_limit=offset + at + 1,
@@ -282,8 +302,10 @@ class Packer:
                 masked = self.noise.choose_masked(content, fixed, masked)
                 inputs, weights = self.noise.corrupt(content, fixed, masked)
             before = 2 + len(branch.near_suffix) + cut  # context rows of the branch that this canvas sees
+            if self.shift:  # the row of the token before predicts
+                inputs = np.append(rows[before - 1], inputs[:-1])
             out.add(
-                inputs, positions=trunk_limit + before + np.arange(len(inputs)), targets=content,
+                inputs, positions=trunk_limit + before - self.shift + np.arange(len(inputs)), targets=content,
                 canvas_weight=weights, branch=number, canvas=out.n_rows + 1,
                 trunk_limit=trunk_limit, branch_limit=offset + before,
             )  # fmt: skip

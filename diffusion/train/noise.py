@@ -75,7 +75,21 @@ class Noise:
         neighbour = content[np.minimum(wrong + 1, len(content) - 1)]
         random = self.rng.choice(self.texts, len(wrong))
         inputs[wrong] = np.where(self.rng.random(len(wrong)) < 0.5, neighbour, random)
+        if self.recipe.row_decay < 1:
+            return inputs, self.decaying(masked, content)
         return inputs, self.weights(masked, ~masked & ~fixed, self.recipe.revealed_weight)
+
+    def decaying(self, masked: np.ndarray, content: np.ndarray) -> np.ndarray:
+        """Loss weights (C,), 1 in all: each row behind the first masked one weighs `row_decay` of the row before.
+
+        A draft is accepted from the left up to its first wrong token, and none of it behind an end: a row counts as
+        often as it is reached.
+        """
+        rows = np.arange(len(masked))
+        ends = rows[content == self.end]
+        reached = rows <= (ends[0] if len(ends) and (content[ends[0] :] == self.end).all() else len(rows))
+        weights = (masked & reached) * self.recipe.row_decay ** (rows - int(np.argmax(masked)))
+        return np.asarray(weights / max(weights.sum(), 1e-9))
 
     def weights(self, masked: np.ndarray, revealed: np.ndarray, revealed_weight: float) -> np.ndarray:
         """Loss weights (C,): 1 in all for the masked rows, `revealed_weight` in all for the revealed ones.

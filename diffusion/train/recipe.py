@@ -22,7 +22,10 @@ class Recipe:
     some of its text with `length_known_share`, else some of its rows; how many is uniform. Its masked rows weigh 1 in
     all, or as many as they are with `flat_weight`.
     A branch's hole starts from recalled text with `recall_share`, if the file holds any; a share of `doubted_share` of
-    such canvases have some of it masked again. With `own_draft_share` a canvas holds what the model itself reveals.
+    such canvases have some of it masked again. Text in front of a hole weighs `context_weight` in the next-token loss.
+    A branch begins in the first `reach_share` of a sequence; its near parts have `near_mean` tokens in the mean (0: any
+    number as likely). `row_decay` below 1 replaces the other weights of a canvas.
+    With `own_draft_share` a canvas holds what the model itself reveals.
     """
 
     ar_weight: float = 2.0
@@ -41,8 +44,18 @@ class Recipe:
     recall_share: float = 0.35
     doubted_share: float = 0.5
     own_draft_share: float = 0.0
+    context_weight: float = 1.0
+    row_decay: float = 1.0
+    reach_share: float = 0.1
+    near_mean: float = 0.0
 
 
+VERDICT = Recipe(
+    canvas_rows=(8, 12, 16, 24, 32, LARGEST_CANVAS), canvas_shares=(0.1, 0.2, 0.3, 0.2, 0.15, 0.05), canvas_budget=60,
+    all_masked_share=0.4, from_left_share=0.45, length_known_share=0.0, complement_share=0.0, wrong_token_share=0.0,
+    recall_share=0.1, context_weight=0.5, row_decay=0.85, reach_share=0.12, near_mean=45.0, ar_weight=1.0,
+    two_holes_share=0.05,
+)  # fmt: skip  # of a causal base that learns to draft: rows count as far as a verdict reaches
 CHECKS = Recipe(
     recall_share=0.0, from_left_share=0.0, length_known_share=0.35
 )  # of held-out batches: losses of all versions stay comparable
