@@ -28,7 +28,7 @@ from diffusion.train.dataset import Dataset
 from diffusion.train.recipe import VERDICT, Recipe
 from diffusion.train.step import attention_mask, clip, set_learning_rate
 
-SAVE_S, CHECK_S = 180, 900
+SAVE_S, CHECK_S = 300, 1200
 N_CHECKS = 24  # held-out sequences
 
 
