@@ -22,6 +22,7 @@ from lsp_server.cleanup import Frame, clean
 from lsp_server.context import frame, infill_request, is_secret
 from lsp_server.documents import Snapshot, snapshot
 from lsp_server.drawing import BLACK, Around, Screen, Span, Stage, rows_of
+from lsp_server.files import read_regular
 from lsp_server.holes import Plan, plan_at
 from lsp_server.options import Options
 from lsp_server.syntax import language_of
@@ -73,7 +74,9 @@ def read_file(path: Path) -> Snapshot:
     if is_secret(path.name) or is_secret(path.resolve().name):
         raise ValueError(f"{path} looks like a file of keys or passwords: such files are not completed")
     try:
-        data = path.read_bytes()
+        data = read_regular(path, OPTIONS.max_file_bytes + 1, follow_links=True)
+        if len(data) > OPTIONS.max_file_bytes:
+            raise ValueError(f"{path} is larger than {OPTIONS.max_file_bytes} bytes; such files are not completed")
         text = data.decode("utf-8")
     except FileNotFoundError:
         raise ValueError(f"no such file: {path}") from None
@@ -81,8 +84,6 @@ def read_file(path: Path) -> Snapshot:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}") from None
-    if len(data) > OPTIONS.max_file_bytes:
-        raise ValueError(f"{path} has {len(data)} bytes; files over {OPTIONS.max_file_bytes} are not completed")
     return snapshot(str(path), text, language_of("", path.name), encoding="utf-32")
 
 

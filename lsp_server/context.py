@@ -16,8 +16,8 @@ from diffusion.request import InfillRequest
 from lsp_server.cleanup import Frame
 from lsp_server.documents import Snapshot
 from lsp_server.holes import Plan
+from lsp_server.ignored import is_ignored
 from lsp_server.options import Options
-from lsp_server.related import is_ignored
 
 SECRET_NAMES = (
     *(".env", ".env.*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk", "*.asc"),

@@ -8,20 +8,14 @@ are, so that typing leaves the engine's cached context valid. Secret, ignored an
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import NamedTuple
 
 from diffusion.request import OTHER_TOKENS
 from lsp_server.documents import Snapshot
-
-if TYPE_CHECKING:
-    from pathspec import PathSpec
 
 BUDGET_CHARS = 4 * OTHER_TOKENS
 CHUNK_LINES = 6  # of about as many tokens as there is room for
@@ -129,28 +123,3 @@ def like_chunks(near: str, others: Sequence[str]) -> list[str]:
     scored = [(likeness(names), number) for number, (_, names) in enumerate(candidates)]
     best = sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:MAX_CHUNKS]
     return [candidates[number][0] for score, number in best if score >= MIN_LIKENESS]
-
-
-def is_ignored(uri: str) -> bool:
-    """Tell whether a .gitignore above a file, up to its repository's root, names it."""
-    if urlsplit(uri).scheme != "file":
-        return False
-    path = Path(unquote(urlsplit(uri).path))
-    for folder in path.parents:
-        if _patterns(folder).match_file(path.relative_to(folder).as_posix()):
-            return True
-        if (folder / ".git").exists():
-            break
-    return False
-
-
-@functools.lru_cache(maxsize=256)
-def _patterns(folder: Path) -> PathSpec[Any]:
-    """Return what a folder's .gitignore says; read once."""
-    from pathspec import PathSpec
-
-    try:
-        lines = (folder / ".gitignore").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        lines = []
-    return PathSpec.from_lines("gitignore", lines)

@@ -127,6 +127,19 @@ def test_a_folder_is_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "cannot read" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX files")
+def test_what_would_wait_or_never_end_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "fifo.py")
+    (tmp_path / "zero.py").symlink_to("/dev/zero")
+    for module in ("os", "io"):
+        monkeypatch.setattr(f"{module}.open", lambda *_, **__: pytest.fail("it was opened"))
+    for name in ("fifo.py", "zero.py"):
+        assert main([f"{tmp_path / name}:1:1"]) == 2
+        assert "it is not a regular file" in capsys.readouterr().err
+
+
 def test_a_link_to_a_secret_is_a_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / ".env").write_text("TOKEN=1")
     (tmp_path / "link.txt").symlink_to(tmp_path / ".env")

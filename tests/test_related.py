@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from lsp_server.documents import Snapshot, snapshot
-from lsp_server.related import BUDGET_CHARS, Related, chunks, is_ignored, related_to
+from lsp_server.related import BUDGET_CHARS, Related, chunks, related_to
 
 FAR = "# filler, which is nothing\n" * 100
 OTHER = "import os\n\ndef read_settings(path):\n    return open(path).read()\n\ndef unlike():\n    pass\n"
@@ -52,16 +50,3 @@ def test_the_choice_stays_while_the_user_types_and_changes_with_the_other_files(
 def test_chunks_end_at_blank_lines() -> None:
     assert list(chunks("a\nb\n\nc\n")) == ["a\nb", "c"]
     assert [chunk.count("\n") + 1 for chunk in chunks("x\n" * 13)] == [6, 6, 1]
-
-
-def test_files_that_git_ignores_are_known(tmp_path: Path) -> None:
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".gitignore").write_text("secret/\n*.gen.py\n")
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src" / ".gitignore").write_text("local.py\n")
-    ignored = {
-        "secret/a.py": True, "src/x.gen.py": True, "src/local.py": True, "src/a.py": False, "local.py": False,
-    }  # fmt: skip
-    for name, expected in ignored.items():
-        assert is_ignored((tmp_path / name).as_uri()) == expected, name
-    assert not is_ignored("untitled:Untitled-1")
