@@ -58,13 +58,15 @@ def spliced(snapshot: Snapshot, start: int, stop: int, new: bytes) -> Tree:
     return syntax.new_parser(snapshot.language).parse(changed, old)
 
 
-def errors_of(node: Node) -> Iterator[tuple[int, int]]:
+def errors_of(root: Node) -> Iterator[tuple[int, int]]:
     """Byte ranges of the ERROR and MISSING nodes, the outermost of nested ones."""
-    if node.is_missing or node.type == "ERROR":
-        yield node.start_byte, node.end_byte
-    elif node.has_error:
-        for child in node.children:
-            yield from errors_of(child)
+    nodes = [root]
+    while nodes:
+        node = nodes.pop()
+        if node.is_missing or node.type == "ERROR":
+            yield node.start_byte, node.end_byte
+        elif node.has_error:
+            nodes.extend(reversed(node.children))
 
 
 def chars(text: bytes, byte: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lsp_server.documents import snapshot
-from lsp_server.feedback import broken_spans, sound_part
+from lsp_server.feedback import broken_spans, errors_of, sound_part
 from lsp_server.holes import plan_at
 
 
@@ -47,6 +47,21 @@ def test_the_broken_span_lies_where_the_error_is() -> None:
     [span] = broken("def f():\n    ¦\n\n\ny = 1\n", "a = 1\n    b = ) 2\n    c = 3")
     assert ")" in span
     assert "a = 1" not in span
+
+
+@pytest.mark.parametrize("depth", [1, 1500])
+def test_an_error_in_deep_brackets_is_found(depth: int) -> None:
+    code = "x = " + "(" * depth + "1 +¦ 2" + ")" * depth + "\n"
+    assert broken(code, " 3 +") == []
+    assert broken(code, " * 3 +") != []
+
+
+def test_errors_come_in_the_order_of_the_text() -> None:
+    taken = snapshot("file:///a.json", "[1, [2 3], {4}, [[5 6], 7 8]]", "json")
+    assert taken.tree is not None
+    found = list(errors_of(taken.tree.root_node))
+    assert len(found) >= 3
+    assert found == sorted(found)
 
 
 def test_the_lines_before_the_error_are_sound() -> None:
