@@ -16,6 +16,7 @@ from diffusion.request import Hole
 from lsp_server import syntax
 from lsp_server.brackets import CLOSERS, LEXES, OPENERS, in_comment, open_quote, still_open
 from lsp_server.documents import Snapshot
+from lsp_server.syntax import Spot
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 WITHIN_LINE_TOKENS, LINE_TOKENS, BLOCK_TOKENS = 16, 32, 64
 MAX_KEPT_CHARS = 40
 _STATEMENT_CHARS = 4000  # how far back an unfinished statement is read
+_NEAR_LEVELS = 4  # of the tree, from the cursor up: where an error may come from an unclosed quote
 
 
 class Plan(NamedTuple):
@@ -159,20 +161,19 @@ def place_at(snapshot: Snapshot, offset: int) -> Place:
         inside = "comment" if in_comment(left, language) and language in LEXES else ""
         return Place(snapshot, offset, left, right, line, brackets, inside, "", frozenset())
     byte = snapshot.byte_at(offset)
-    found = syntax.captures(snapshot.tree, language, byte, snapshot.byte_at(line + indent_of(left)))
-    leaf = syntax.leaf_before(snapshot.tree, byte)
-    at = syntax.statement_start(leaf, found.get("block", []))
+    spot = syntax.spot_at(snapshot.tree, language, byte, snapshot.byte_at(line + indent_of(left)))
+    at = syntax.statement_start(spot)
     statement = line if at is None else max(min(snapshot.offset_of_byte(at), line), offset - _STATEMENT_CHARS)
     before = snapshot.text[statement:offset]
-    inside, quote = _inside_what(snapshot, found, byte, before if at is not None else left, left)
+    inside, quote = _inside_what(snapshot, spot, byte, left)
+    found = spot.captures
     kinds = frozenset(kind for kind in ("import", "decorator") if any(n.start_byte < byte for n in found.get(kind, ())))
     return Place(snapshot, offset, left, right, statement, still_open(before, language), inside, quote, kinds)
 
 
-def _inside_what(
-    snapshot: Snapshot, found: dict[str, list[Node]], byte: int, before: str, left: str
-) -> tuple[str, str]:
+def _inside_what(snapshot: Snapshot, spot: Spot, byte: int, left: str) -> tuple[str, str]:
     """Return what kind of text the cursor is inside of ("string", "comment" or ""), and a string's quote."""
+    found = spot.captures
     code = max(
         (node.start_byte for node in found.get("code", ()) if node.start_byte < byte < node.end_byte), default=-1
     )
@@ -183,8 +184,7 @@ def _inside_what(
                 return kind, _quote_of(text) if kind == "string" else ""
     if code >= 0:
         return "", ""
-    leaf = syntax.leaf_before(snapshot.tree, byte) if snapshot.tree is not None else None
-    if leaf is None or not _near_error(leaf):
+    if not spot.is_cut and not any(node.has_error for node in spot.path[-_NEAR_LEVELS:]):
         return "", ""
     quote = open_quote(left, snapshot.language)  # an unclosed quote is an error, and no string, to the tree
     return ("string", quote) if quote else ("", "")
@@ -205,15 +205,6 @@ def _quote_of(text: str) -> str:
     """Return the quote that opens a string: behind its prefix, three in a row or one."""
     found = re.match(r"\w*([\"']{3}|[\"'`])", text)
     return found[1] if found else ""
-
-
-def _near_error(node: Node) -> bool:
-    """Tell whether the code around `node`, up to its nearest three ancestors, holds an error."""
-    for _ in range(3):
-        if node.has_error or node.parent is None:
-            break
-        node = node.parent
-    return bool(node.has_error)
 
 
 def kept_closers(rest: str, open_brackets: str) -> str:

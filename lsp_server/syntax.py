@@ -4,21 +4,25 @@ Rule: positions are UTF-8 bytes here, as in tree-sitter; callers convert. Broken
 What differs between languages is in `queries/*.scm`, not in code.
 
     tree = parse("python", b"def f(:")
-    captures(tree, "python", 6, 0)   # {"block": [<Node module>]}
+    spot_at(tree, "python", 6, 0).captures   # {"block": [<Node module>]}
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import logging
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser, Query, Tree
 
 logger = logging.getLogger(__name__)
+
+MAX_DEPTH = 5_000  # no code that people write is so deep; some milliseconds
 
 # LSP language id -> (grammar module, the function in it that returns the language, the query's name)
 GRAMMARS = {
@@ -118,52 +122,67 @@ def parse(language: str, source: bytes, old: Tree | None = None) -> Tree | None:
     return parser.parse(source, old) if old is not None else parser.parse(source)
 
 
-def captures(tree: Tree, language: str, byte: int, word: int) -> dict[str, list[Node]]:
-    """Return the captured nodes that touch the cursor at `byte`, by capture name, the outermost first.
+class Spot(NamedTuple):
+    """What a tree says of the cursor: the nodes that hold the byte before it, outermost first, and those captured."""
 
-    Of captures named `*.word` those that begin at `word`, where the cursor's line begins.
+    path: list[Node]
+    captures: dict[str, list[Node]]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the path may be deeper than it is followed."""
+        return len(self.path) > MAX_DEPTH
+
+
+def spot_at(tree: Tree, language: str, byte: int, word: int) -> Spot:
+    """Look at the cursor at `byte`; the first word of its line begins at `word`."""
+    path = path_to(tree, byte - 1) if byte > 0 else []
+    found = captures([*path, *_beginning_at(tree, byte)], language)
+    for name, words in captures(_beginning_at(tree, word), language).items():
+        if name.endswith(".word"):
+            found.setdefault(name.removesuffix(".word"), []).extend(words)
+    return Spot(path, found)
+
+
+def path_to(tree: Tree, byte: int) -> list[Node]:
+    """Return the nodes that hold a byte, the root first, MAX_DEPTH levels below it at most.
+
+    One walk down: `Node.parent` is a walk from the root too, so that climbing by it is quadratic in depth.
     """
+    cursor, path = tree.walk(), [tree.root_node]
+    while len(path) <= MAX_DEPTH and cursor.goto_first_child_for_byte(byte) is not None:
+        node = cursor.node
+        if node is None or node.start_byte > byte:
+            break
+        path.append(node)
+    return path
+
+
+def _beginning_at(tree: Tree, byte: int) -> list[Node]:
+    """Return the nodes that begin at a byte, the outermost first."""
+    return [node for node in path_to(tree, byte) if node.start_byte == byte]
+
+
+def captures(nodes: Iterable[Node], language: str) -> dict[str, list[Node]]:
+    """Return those of the nodes that a language's query captures, by capture name."""
     from tree_sitter import QueryCursor
 
     cursor = QueryCursor(query_for(language))
-    cursor.set_byte_range(min(word, max(0, byte - 1)), byte + 1)
+    cursor.set_max_start_depth(0)  # the node, nothing in it: a query of a whole tree is quadratic in its width
     found: dict[str, list[Node]] = {}
-    for name, nodes in cursor.captures(tree.root_node).items():
-        wanted = [
-            node
-            for node in nodes
-            if (node.start_byte == word if name.endswith(".word") else node.start_byte <= byte <= node.end_byte)
-        ]
-        found.setdefault(name.removesuffix(".word"), []).extend(sorted(wanted, key=_outermost_first))
+    for node in nodes:
+        for name, captured in cursor.captures(node).items():
+            found.setdefault(name, []).extend(captured)
     return found
 
 
-def _outermost_first(node: Node) -> tuple[int, int]:
-    """Sort nodes that all touch one place."""
-    return node.start_byte, -node.end_byte
-
-
-def leaf_before(tree: Tree, byte: int) -> Node | None:
-    """Return the smallest node that holds the byte just before the cursor."""
-    return tree.root_node.descendant_for_byte_range(byte - 1, byte) if byte > 0 else None
-
-
-def leaf_after(tree: Tree, byte: int) -> Node | None:
-    """Return the smallest node that holds the byte just after the cursor."""
-    return tree.root_node.descendant_for_byte_range(byte, byte + 1)
-
-
-def statement_start(leaf: Node | None, blocks: list[Node]) -> int | None:
-    """Return the byte where the statement around `leaf` begins; None where a new one begins.
-
-    `blocks` are the nodes around the cursor whose children are statements.
-    """
-    known = {block.id for block in blocks}
-    if leaf is None or (leaf.id in known and not (leaf.has_error and leaf.parent is None)):
+def statement_start(spot: Spot) -> int | None:
+    """Return the byte where the statement at the cursor begins; None where a new one begins."""
+    blocks = {block.id for block in spot.captures.get("block", ())}
+    if spot.path and spot.path[-1].id in blocks:
         return None
-    while leaf.parent is not None:
-        if leaf.parent.id in known:
-            opener = leaf.start_byte == leaf.parent.start_byte and not leaf.is_named
-            return None if opener else int(leaf.start_byte)
-        leaf = leaf.parent
+    for block, statement in reversed(list(itertools.pairwise(spot.path))):
+        if block.id in blocks:
+            is_opener = statement.start_byte == block.start_byte and not statement.is_named
+            return None if is_opener else statement.start_byte
     return None
