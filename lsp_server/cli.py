@@ -73,15 +73,19 @@ def run_eval(argv: list[str]) -> int:
 
 
 def run_bench(argv: list[str]) -> int:
-    """Measure speed and memory: `bench lsp` of the server, `bench loop` of the denoising, `bench parse` of a key."""
+    """Measure speed and memory: `bench lsp` of the server, `loop` of denoising, `parse` of a key, `peers` of others."""
     parser = argparse.ArgumentParser(prog="mezzotint bench", description=run_bench.__doc__)
-    parser.add_argument("subject", choices=["lsp", "loop", "parse"], help="what to measure")
+    parser.add_argument("subject", choices=["lsp", "loop", "parse", "peers"], help="what to measure")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="see `mezzotint bench SUBJECT --help`")
     args = parser.parse_args(argv)
     if args.subject == "loop":
         from diffusion.bench_loop import main as bench_loop
 
         return bench_loop(args.arguments)
+    if args.subject == "peers":
+        from diffusion.bench_peers import main as bench_peers
+
+        return bench_peers(args.arguments)
     if args.subject == "parse":
         from lsp_server.bench_parse import main as bench_parse
 
