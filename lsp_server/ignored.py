@@ -75,10 +75,10 @@ def _patterns(gitignore: Path, changed_ns: int) -> PathSpec[Any]:
     if len(data) > MAX_BYTES:
         logger.warning("a .gitignore over %d bytes is not read", MAX_BYTES)
         data = b""
-    lines = data.decode("utf-8-sig", "replace").split("\n")
+    lines = [line.removesuffix("\r") for line in data.decode("utf-8-sig", "replace").split("\n") if line]
     if len(lines) > MAX_LINES:
         logger.warning("of a .gitignore of %d lines only the first %d are read", len(lines), MAX_LINES)
-    return PathSpec(_compiled([line.removesuffix("\r") for line in lines[:MAX_LINES] if line]))
+    return PathSpec(_compiled(lines[:MAX_LINES]))
 
 
 def _compiled(lines: list[str]) -> list[Pattern]:
