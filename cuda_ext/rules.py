@@ -15,9 +15,10 @@ import numpy as np
 # What a token is, one byte per id. LEFT and RIGHT depend on the request (token healing).
 SPECIAL = 1  # never text
 END = 2  # the end of a hole
-BREAK = 4  # holds a line break
+BREAK = 4  # holds a line break, and nothing visible before it
 LEFT = 8  # may stand first: goes on with the partial token left of the cursor
 RIGHT = 16  # may stand last: ends in the partial token right of the cursor
+CLOSES = 32  # holds a line break behind visible text: on one line, the text before the break is the last
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from cuda_ext.rules import LEFT, RIGHT, Rule, row_rules, unsure
+from cuda_ext.rules import CLOSES, LEFT, RIGHT, Rule, row_rules, unsure
 from diffusion.healing import Edge
 from diffusion.request import UNSURE, Draft, Hole, Start
 from diffusion.tokenizer import Tokenizer
@@ -77,7 +77,7 @@ class Canvas:
         pieces = [(left, 1.0), *start.pieces, (right, 1.0)]
         tokens, n_fixed = self._encoded(left, "".join(text for text, _ in [*start.pieces, (right, 1.0)]))
         tokens = tokens[: stop - first]
-        _, spans = decode_spans(self.tokenizer, tokens)
+        _, spans = decode_spans([self.tokenizer.token_bytes[token] for token in tokens])
         sure = [share(pieces, *span) for span in spans]
         row = first + len(tokens)
         self.ids[first:row] = [token if p > 0 else self.mask_id for token, p in zip(tokens, sure, strict=True)]
@@ -168,9 +168,24 @@ class Canvas:
 
     def write(self, ids: np.ndarray, probability: np.ndarray) -> None:
         """Take over new `ids` (C,), with the model's `probability` (C,) for the rows that changed."""
+        ids = self.closed(ids)
         changed = (ids != self.ids) & ~self.fixed
         self.ids = np.where(self.fixed, self.ids, ids)
         self.probability = np.where(changed, probability, self.probability)
+
+    @property
+    def one_line(self) -> list[tuple[int, int]]:
+        """The holes that may not hold line breaks."""
+        return [hole for hole, many in zip(self.holes, self.multiline, strict=True) if not many]
+
+    def closed(self, ids: np.ndarray) -> np.ndarray:
+        """`ids` (C,) with ends behind a token that closes its line, in the holes of one line."""
+        for start, stop in self.one_line:
+            rows = np.flatnonzero(self.flags[ids[start:stop]] & CLOSES)
+            if len(rows):
+                ids = ids.copy()
+                ids[start + rows[0] + 1 : stop] = self.end_id
+        return ids
 
     def remask(self, rows: np.ndarray) -> None:
         """Mask `rows` (C,) again."""
@@ -183,7 +198,7 @@ class Canvas:
     def draft(self, guess: np.ndarray, step: int, forward_passes: int, reason: str = "") -> Draft:
         """What the canvas reads as, with `guess` (C,) standing in for the masked rows."""
         read = self._read(guess)
-        text, spans = decode_spans(self.tokenizer, [token for token, _, _ in read])
+        text, spans = decode_spans([token for token, _, _ in read])
         masked = [span for span, (_, undecided, _) in zip(spans, read, strict=True) if undecided]
         skip = len(self.left.text) if text.startswith(self.left.text) else 0
         stop = len(text) - len(self.right.text) if text.endswith(self.right.text) else len(text)
@@ -200,15 +215,18 @@ class Canvas:
             reason = "length"
         return Draft(step, text[skip:stop], spans_left, confidence, forward_passes, bool(reason), reason, tokens)
 
-    def _read(self, guess: np.ndarray) -> list[tuple[int, bool, float]]:
+    def _read(self, guess: np.ndarray) -> list[tuple[bytes, bool, float]]:
         """(token, undecided, probability) of every row that shows: holes up to their first end, fixed text whole."""
-        ids, masked = np.where(self.masked, guess, self.ids).tolist(), self.masked.tolist()
+        ids, masked = self.closed(np.where(self.masked, guess, self.ids)).tolist(), self.masked.tolist()
+        tokens = [self.tokenizer.token_bytes[token] for token in ids]
+        for start, stop in self.one_line:
+            tokens[start:stop] = [token.partition(b"\n")[0] for token in tokens[start:stop]]
         hidden = np.zeros(len(ids), dtype=bool)
         for start, stop in self.holes:
             ended = next((row for row in range(start, stop) if ids[row] == self.end_id), stop)
             hidden[ended:stop] = True
         sure = self.probability.tolist()
-        return [(ids[row], masked[row], sure[row]) for row in range(len(ids)) if not hidden[row]]
+        return [(tokens[row], masked[row], sure[row]) for row in range(len(ids)) if not hidden[row]]
 
 
 def ended(late: bool, undecided: bool) -> str:
@@ -216,13 +234,13 @@ def ended(late: bool, undecided: bool) -> str:
     return "deadline" if late else UNSURE if undecided else "complete"
 
 
-def decode_spans(tokenizer: Tokenizer, ids: list[int]) -> tuple[str, list[tuple[int, int]]]:
-    """Text of `ids` and the code points each token covers; tokens that share a character share its span."""
+def decode_spans(tokens: list[bytes]) -> tuple[str, list[tuple[int, int]]]:
+    """Text of `tokens` and the code points each covers; tokens that share a character share its span."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     text, spans = "", []
-    for token in ids:
+    for token in tokens:
         start = len(text)
-        text += decoder.decode(tokenizer.token_bytes[token])
+        text += decoder.decode(token)
         spans.append((start, len(text) + bool(decoder.getstate()[0])))
     text += decoder.decode(b"", final=True)
     return text, [(a, min(b, len(text))) for a, b in spans]

@@ -44,10 +44,9 @@ def heal_left(tokenizer: Tokenizer, prefix: str) -> Edge:
     pieces = tokenizer.pieces(line)
     if not pieces or pieces[-1].isdigit():
         return NO_EDGE
-    last = pieces[-1]
-    if last[0] in "\r\n" and last != "\n":
-        return given_back(tokenizer, [last[-1].encode()]) if tokenizer.indent_joins_word else NO_EDGE
-    return given_back(tokenizer, [tokenizer.token_bytes[i] for i in tokenizer.encode(last)])
+    if line[0] in "\r\n" and line != "\n" and line.isspace():
+        return given_back(tokenizer, [line[-1].encode()]) if tokenizer.indent_joins_word else NO_EDGE
+    return given_back(tokenizer, [tokenizer.token_bytes[i] for i in tokenizer.encode(pieces[-1])])
 
 
 def given_back(tokenizer: Tokenizer, tokens: list[bytes]) -> Edge:

@@ -33,6 +33,8 @@ class Tokenizer:
                 if bpe.token_to_id(token) != token_id:
                     raise ValueError(f"not a Mezzotint tokenizer: token {token_id} is not {token}")
         bpe.encode_special_tokens = True  # "<mask>" typed by a user is text, not a mask
+        if bpe.normalizer is not None:  # text must come back byte by byte: Qwen's NFC would move positions
+            bpe.normalizer = tokenizers.normalizers.Sequence([])
         bpe.no_truncation()
         bpe.no_padding()
         self._bpe, self.vocabulary = bpe, vocabulary
@@ -91,7 +93,7 @@ class Tokenizer:
     @cached_property
     def flags(self) -> np.ndarray:
         """Uint8 (vocab_size,): what every token is to the denoising loop (`cuda_ext.rules`)."""
-        flags = np.fromiter((rules.BREAK if b"\n" in t else 0 for t in self.token_bytes), np.uint8, self.vocab_size)
+        flags = np.fromiter(map(line_flag, self.token_bytes), np.uint8, self.vocab_size)
         flags[[i for i in self.specials if i < self.vocab_size]] = rules.SPECIAL
         flags[[self.vocabulary.end, *self.vocabulary.also_ends]] = rules.END
         return flags
@@ -119,6 +121,12 @@ class Tokenizer:
         first = bisect_left(values, start)
         found[ids[first : bisect_left(values, True, lo=first, key=lambda value: not value.startswith(start))]] = True
         return found
+
+
+def line_flag(token: bytes) -> int:
+    """Whether a token holds a line break, and whether there is more than blanks before it."""
+    before, found, _ = token.partition(b"\n")
+    return 0 if not found else rules.CLOSES if before.strip() else rules.BREAK
 
 
 def in_order(tokens: list[bytes]) -> tuple[list[bytes], np.ndarray]:

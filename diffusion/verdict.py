@@ -63,8 +63,10 @@ class Stream:
         last = self.stop if ended else self.row + 1
         ids = self.canvas.ids.copy()
         ids[self.row : last] = token
+        stop = self.stop
         self.canvas.write(ids, np.full(len(ids), probability, dtype=np.float32))
-        self.row = last
+        closed = self.row + 1 < stop and self.canvas.ids[self.row + 1] == self.canvas.end_id
+        self.row = stop if closed else last
 
 
 def decode(
@@ -165,6 +167,7 @@ def statistics(
 def judge(stream: Stream, stats: RowStats, judged: list[int]) -> tuple[int, list[int]]:
     """Decide rows from the left: those drafted tokens that the causal rows say, and one more; (accepted, tokens)."""
     decided: list[int] = []
+    first = stream.row
     for i, draft in enumerate([*judged, None]):
         ends = bool(stats.end[i] >= stats.probability[i])
         token = stream.canvas.end_id if ends else int(stats.best[i])
@@ -174,6 +177,8 @@ def judge(stream: Stream, stats: RowStats, judged: list[int]) -> tuple[int, list
         decided.append(token)
         if token != draft:
             return i, decided
+        if stream.row > first + i + 1:  # the token closed its line
+            return i + 1, decided
     raise AssertionError("the row behind the draft is no draft")
 
 
