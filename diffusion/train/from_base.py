@@ -79,11 +79,12 @@ def train(base: Path, corpus: Path, out: Path, config: BaseRun) -> dict[str, obj
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.append(1))
     started = saved = checked = time.monotonic()
-    before, means = at.seconds, [0.0, 0.0]
+    before = at.seconds
+    means: list[float] = []
     while (left := 60 * config.minutes - (time.monotonic() - started)) > 0 and not stopped:
         set_learning_rate([optimizer], rate_at(at.step, left, config))
         pair = one_step(model, optimizer, packer, config, generator)
-        means = [0.97 * mean + 0.03 * value if at.step else value for mean, value in zip(means, pair, strict=True)]
+        means = [0.97 * mean + 0.03 * value for mean, value in zip(means or pair, pair, strict=True)]
         now = time.monotonic()
         at = At(at.step + 1, at.rows + config.rows * config.sequences, before + now - started)
         if at.step % 10 == 0:
