@@ -22,9 +22,9 @@ def test_a_server_that_ends_is_an_error_not_a_hang() -> None:
 
 def test_positions_stand_behind_an_assignment_and_none_comes_again_before_all_came() -> None:
     text = bench_lsp.sample_text()
-    positions = bench_lsp.cursor_positions(text, bench_lsp.N_COMPLETIONS + 1)
-    assert len(positions) == bench_lsp.N_COMPLETIONS + 1
-    assert len(set(positions[:40])) == 40
+    positions = bench_lsp.cursor_positions(text, bench_lsp.N_PLACES + 1)
+    assert len(positions) == bench_lsp.N_PLACES + 1
+    assert len(set(positions)) == len(positions)
     assert all(text.split("\n")[line][:column].endswith(" = ") for line, column in positions)
 
 
@@ -33,5 +33,6 @@ def test_last_line_is_one_json_object_with_every_number(capsys: pytest.CaptureFi
     assert bench_lsp.main(["--runs", "1"]) == 0
     *table, last = capsys.readouterr().out.splitlines()
     numbers = json.loads(last)
-    assert all(numbers[name] > 0 for name in bench_lsp.LABELS)
+    assert all(numbers[name] is None or numbers[name] > 0 for name in bench_lsp.LABELS)
+    assert bench_lsp.N_PLACES < numbers["typed_keys"] <= bench_lsp.N_PLACES * bench_lsp.KEYS
     assert len(table) == len(bench_lsp.LABELS)
