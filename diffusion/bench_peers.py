@@ -173,13 +173,13 @@ def places(files: Sequence[Path], n: int, chars: int, seed: int = 0) -> list[Cas
 
 
 def cropped(case: Case, chars: int) -> Case:
-    """The case with a shorter text around it, whole lines; its name tells the line."""
-    line = case.prefix.count("\n") + 1
+    """The case with a shorter text around it, whole lines; its name tells line and column as we print them."""
     prefix = case.prefix
+    line, column = prefix.count("\n") + 1, len(prefix) - prefix.rfind("\n")
     if len(prefix) > chars:
         start = prefix.find("\n", len(prefix) - chars) + 1
         prefix = prefix[start:]
-    return replace(case, name=f"{case.name}:{line}", prefix=prefix, suffix=case.suffix[: chars // 3])
+    return replace(case, name=f"{case.name}:{line}:{column}", prefix=prefix, suffix=case.suffix[: chars // 3])
 
 
 def measure(

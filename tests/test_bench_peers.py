@@ -15,7 +15,7 @@ from diffusion.bench_peers import Answer, Peer, Row, cropped, first_line, main, 
 from diffusion.engine import Engine
 from diffusion.evaluate.holes import Case
 
-CASE = Case("a.py:1", "rest_of_line", "x = f(", "1, 2)", "\ny = 2\n")
+CASE = Case("a.py:1:7", "rest_of_line", "x = f(", "1, 2)", "\ny = 2\n")
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_an_empty_answer_has_a_time_per_token() -> None:
 def test_a_cropped_case_begins_with_a_line_and_names_it() -> None:
     case = Case("a.py", "rest_of_line", "one\ntwo\nthree\nx = ", "1", "\n" + "y\n" * 100)
     found = cropped(case, 12)
-    assert (found.name, found.prefix, found.suffix, found.answer) == ("a.py:4", "three\nx = ", "\ny\ny", "1")
+    assert (found.name, found.prefix, found.suffix, found.answer) == ("a.py:4:5", "three\nx = ", "\ny\ny", "1")
     assert cropped(case, 1000).prefix == case.prefix
 
 
