@@ -114,14 +114,17 @@ def propose(
     n: int = 1,
     repair: bool = True,
     least: float = 0.0,
+    exact: bool = False,
 ) -> Iterator[Draft]:
     """Drafts; then up to `n` done ones, the best first. Ends without a done one when cancelled.
 
-    Of each only the beginning that is right with a chance of at least `least`; 0 is all of it.
+    Of each only the beginning that is right with a chance of at least `least`; 0 is all of it. `exact`: the engine's
+    text does not depend on what it starts from, so that only sampling gives another and nothing is gained by repair.
     """
+    repair = repair and not exact
     proposal = Proposal(engine, judge, cancelled, request.deadline_ms, least)
     found: list[Candidate] = []
-    for number, wanted in enumerate(requests(request, n)):
+    for number, wanted in enumerate(requests(request, n, exact)):
         if number and (not proposal.in_time or len({one.verdict.shown for one in found}) >= n):
             break
         best: Candidate | None = None
@@ -137,11 +140,11 @@ def propose(
     yield from ranked(found, proposal)
 
 
-def requests(request: InfillRequest, n: int) -> Iterator[InfillRequest]:
-    """The request from what the text at hand says, else from its own start; then the same hole from other starts."""
+def requests(request: InfillRequest, n: int, exact: bool) -> Iterator[InfillRequest]:
+    """The request from what the open files say, else from its own start; then from other starts, then sampled."""
     recalled = starts(request)
     yield dataclasses.replace(request, start=recalled[0] if recalled else request.start)
-    for start in recalled[1:n]:
+    for start in () if exact else recalled[1:n]:
         yield dataclasses.replace(request, start=start)
     for seed in range(1, n):
         yield dataclasses.replace(request, seed=request.seed + seed, temperature=TEMPERATURE, start=FROM_MASKS)

@@ -251,7 +251,8 @@ class Session:
 
         def work(engine: Infiller, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
             """Denoise, judge and repair (called in the model thread)."""
-            return propose(engine, request, judge, cancelled, n, self.options.syntax_feedback, least)
+            exact = engine.info.get("policy") == "verdict"
+            return propose(engine, request, judge, cancelled, n, self.options.syntax_feedback, least, exact)
 
         job = self.worker.submit(snapshot.uri, request, on_draft, work)
         try:

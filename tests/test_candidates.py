@@ -81,3 +81,11 @@ def test_a_cancelled_run_ends_without_a_candidate() -> None:
         drafts.append(draft)
         stopped.append(True)
     assert [draft.done for draft in drafts] == [False]
+
+
+def test_an_engine_whose_text_depends_on_no_start_is_asked_once_and_then_sampled() -> None:
+    request = InfillRequest("x = f(a)\ny = f(b)\nz = ", "\nf(", (Hole(16),))
+    engine = Says("a!", "b", "c")
+    drafts = [d for d in propose(engine, request, judge, lambda: False, n=3, exact=True) if d.done]
+    assert [draft.text for draft in drafts] == ["b", "c", "a"]
+    assert [asked.temperature > 0 for asked in engine.asked] == [False, True, True]
