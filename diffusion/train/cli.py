@@ -73,6 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--sequences", type=int, default=5, help="in one forward pass")
     run.add_argument("--accumulate", type=int, default=3, help="forward passes per optimizer step")
     run.add_argument("--workers", type=int, default=0, help="processes that draw batches (0: the training process)")
+    run.add_argument("--from", dest="base", type=Path, help="folder of a causal base: learn our layout and a canvas")
+    run.add_argument("--decay-minutes", type=float, default=0.0, help="with --from: the rate falls to 0 at the end")
     run.add_argument("--start-from", default="", help="model folder for a warm restart")
     run.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="e.g. d_model=512 recall_share=0.2")
     run.add_argument("--seed", type=int, default=0, help="other seeds draw other files, holes and noise")
@@ -139,6 +141,9 @@ def make_base(args: argparse.Namespace) -> None:
 
 def start_run(args: argparse.Namespace) -> None:
     """`run`: the last line on stdout is one JSON object of metrics."""
+    if args.base:
+        run_from_base(args)
+        return
     from diffusion.model.config import ModelConfig
     from diffusion.tokenizer import Tokenizer
     from diffusion.train.loop import RunConfig, train
@@ -164,6 +169,14 @@ def start_run(args: argparse.Namespace) -> None:
         start_from=args.start_from,
     )
     train(args.corpus, args.out, config, args.call_minutes)
+
+
+def run_from_base(args: argparse.Namespace) -> None:
+    """`run --from`: train a causal base for `--minutes` more."""
+    from diffusion.train.from_base import BaseRun, train
+
+    config = BaseRun(args.minutes, args.decay_minutes, seed=args.seed, device=args.device)
+    print(json.dumps(train(args.base, args.corpus, args.out, config)))
 
 
 def parse_settings(settings: list[str]) -> tuple[dict[str, int], dict[str, float]]:

@@ -78,6 +78,9 @@ def train(base: Path, corpus: Path, out: Path, config: BaseRun) -> dict[str, obj
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.append(1))
+    flops = (
+        6 * sum(p.numel() for p in model.blocks.parameters()) + 4 * embed.weight.numel() * config.told // config.rows
+    )
     started = saved = checked = time.monotonic()
     before = at.seconds
     means: list[float] = []
@@ -88,7 +91,7 @@ def train(base: Path, corpus: Path, out: Path, config: BaseRun) -> dict[str, obj
         now = time.monotonic()
         at = At(at.step + 1, at.rows + config.rows * config.sequences, before + now - started)
         if at.step % 10 == 0:
-            report(at, means, left)
+            report(at, means, left, flops)
         if now - saved > SAVE_S:
             save_state(out, model, optimizer, at)
             saved = now
@@ -167,12 +170,12 @@ def export(path: Path, folder: ModelFolder, model: Transformer, embed: torch.Ten
     save_model(path, whole, (folder.path / "tokenizer.json").read_bytes(), torch.bfloat16, folder)
 
 
-def report(at: At, means: list[float], left_s: float) -> None:
-    """One line on stderr."""
+def report(at: At, means: list[float], left_s: float, flops_per_row: int) -> None:
+    """One line on stderr; the operations are those of the matrices, forward and backward, without attention."""
     rate = at.rows / max(at.seconds, 1.0)
     print(
         f"step {at.step}  {at.rows / 1e6:.3f}M rows  next-token {means[0]:.3f}  canvas {means[1]:.3f}  "
-        f"{rate:,.0f} rows/s  {left_s / 60:.0f} min left",
+        f"{rate:,.0f} rows/s  {rate * flops_per_row / 1e9:.0f} GFLOP/s  {left_s / 60:.0f} min left",
         file=sys.stderr,
         flush=True,
     )
