@@ -26,7 +26,9 @@ def run_lsp(argv: list[str]) -> int:
         transport.add_argument(f"--{name}", dest="transport", action="store_const", const=name, help=text)
     parser.add_argument("--host", default="127.0.0.1", help="loopback address to bind (default %(default)s)")
     parser.add_argument("--port", type=int, default=2087, help="port to bind (default %(default)s)")
-    parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="what goes to stderr (default info)")
+    parser.add_argument(
+        "--log-level", choices=LOG_LEVELS, help="what goes to stderr (default: as the client says, or info)"
+    )
     args = parser.parse_args(argv)
     from lsp_server.server import serve
 

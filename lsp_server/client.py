@@ -25,9 +25,7 @@ class Client:
     def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
         """Start the server; it is killed after `timeout_s`."""
         self.began = time.perf_counter()
-        self.process = subprocess.Popen(
-            isolated("lsp", "--stdio", "--log-level", "error"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        self.process = subprocess.Popen(isolated("lsp", "--stdio"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.watchdog = threading.Timer(timeout_s, self.process.kill)  # a server that hangs becomes one that ended
         self.watchdog.start()
         self.last_id = 0

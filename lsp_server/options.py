@@ -31,8 +31,8 @@ class Options:
     Attributes:
         drafts: send `mezzotint/draft` notifications while denoising.
         status: send `mezzotint/status` notifications.
-        model: path of a weights folder or file; "" is the embedded model.
-        device: where the model runs, as torch names it.
+        model: path of a model folder; "" is the embedded model.
+        device: where the model runs: cpu, cuda or cuda:N.
         threads: CPU threads of the model; 0 leaves the choice to the engine.
         deadline_ms: longest time for one completion; 0 means no deadline.
         max_tokens: largest canvas, in tokens.
@@ -48,7 +48,7 @@ class Options:
         other_files: let the model see parts of other open files.
         draft_delay_ms: wait between drafts, for demonstrations and screenshots.
         disabled_languages: LSP language ids that get no completions.
-        log_level: how much is written to stderr.
+        log_level: how much is written to stderr; `--log-level` on the command line holds against it.
     """
 
     drafts: bool = False

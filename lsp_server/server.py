@@ -52,10 +52,11 @@ class Server(LanguageServer):
 
     protocol: Protocol
 
-    def __init__(self, load: Callable[[Options], Infiller] = load_engine) -> None:
-        """Take the loader of the engine."""
+    def __init__(self, load: Callable[[Options], Infiller] = load_engine, log_level: str | None = None) -> None:
+        """Take the loader of the engine, and a log level that no client changes."""
         super().__init__("mezzotint", __version__, protocol_cls=Protocol)
         self.session = Session(load, self.protocol.notify, self.show_error, self.load_state)
+        self.log_level = log_level
         self._loading = True  # until the model thread says otherwise
         self._progress_open = False
         for method in (types.TEXT_DOCUMENT_DID_OPEN, types.TEXT_DOCUMENT_DID_CHANGE, types.TEXT_DOCUMENT_DID_CLOSE):
@@ -101,7 +102,7 @@ def initialize(ls: Server, params: types.InitializeParams) -> None:
     """Take the client's options."""
     encoding = ls.workspace.position_encoding
     ls.session.configure(params.initialization_options, str(getattr(encoding, "value", encoding) or "utf-16"))
-    logs.set_level(ls.session.options.log_level if params.initialization_options else None)
+    logs.set_level(ls.log_level or ls.session.options.log_level)
     if params.process_id is not None:
         transports.exit_with(params.process_id)
 
@@ -192,9 +193,9 @@ def shutdown(ls: Server, params: Any = None) -> None:
     ls.session.worker.end(0)
 
 
-def build(load: Callable[[Options], Infiller] = load_engine) -> Server:
+def build(load: Callable[[Options], Infiller] = load_engine, log_level: str | None = None) -> Server:
     """Return a server with all its handlers."""
-    server = Server(load)
+    server = Server(load, log_level)
     handlers: dict[str, Callable[..., Any]] = {
         types.INITIALIZE: initialize,
         types.INITIALIZED: initialized,
@@ -214,10 +215,10 @@ def build(load: Callable[[Options], Infiller] = load_engine) -> Server:
     return server
 
 
-def serve(transport: str = "stdio", host: str = "127.0.0.1", port: int = 2087, log_level: str = "info") -> int:
+def serve(transport: str = "stdio", host: str = "127.0.0.1", port: int = 2087, log_level: str | None = None) -> int:
     """Serve one client; return the process's exit status."""
-    logs.to_stderr(log_level)
-    server = build()
+    logs.to_stderr(log_level or Options.log_level)
+    server = build(log_level=log_level)
     try:
         if transport == "stdio":
             transports.run_stdio(server)

@@ -16,8 +16,10 @@ from editor import PATIENCE_S
 class RawClient:
     """A server process and its two pipes; it is killed if it takes too long."""
 
-    def __init__(self, *python_options: str, command: Sequence[str] = (), cwd: Path | None = None) -> None:
-        command = command or [sys.executable, *python_options, "-m", "lsp_server", "--stdio"]
+    def __init__(
+        self, *python_options: str, options: Sequence[str] = (), command: Sequence[str] = (), cwd: Path | None = None
+    ) -> None:
+        command = command or [sys.executable, *python_options, "-m", "lsp_server", "--stdio", *options]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
         self.log = b""

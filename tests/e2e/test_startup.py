@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from editor import editor
@@ -38,6 +39,27 @@ def test_the_server_ends_quietly_when_its_client_dies() -> None:
     assert status == 0
     assert "Traceback" not in log
     assert "BrokenPipe" not in log.replace("the client is gone (BrokenPipeError)", "")
+
+
+@pytest.mark.parametrize(
+    ("command_line", "client", "level"),
+    [
+        (["--log-level", "debug"], {"drafts": True}, "DEBUG"),
+        (["--log-level", "debug"], {"logLevel": "error"}, "DEBUG"),
+        (["--log-level", "error"], {"logLevel": "debug"}, ""),
+        ([], {"logLevel": "debug"}, "DEBUG"),
+        ([], {"drafts": True}, "INFO"),
+    ],
+)
+def test_the_log_level_of_the_command_line_holds(command_line: list[str], client: dict[str, Any], level: str) -> None:
+    with RawClient(options=command_line) as server:
+        server.request("initialize", {**INITIALIZE, "initializationOptions": client})
+        where = {"textDocument": {"uri": "file:///none.py"}, "position": {"line": 0, "character": 0}}
+        server.request("textDocument/inlineCompletion", {**where, "context": {"triggerKind": 2}})
+        server.process.stdin.close()  # type: ignore[union-attr]
+        _, log = server.ended()
+    logged = {name for name in ("DEBUG", "INFO") if f" {name} " in log}
+    assert logged == {"DEBUG": {"DEBUG", "INFO"}, "INFO": {"INFO"}, "": set()}[level]
 
 
 @pytest.mark.skipif(bool(native.why_not("cpu")), reason=f"native library: {native.why_not('cpu')}")
