@@ -51,7 +51,8 @@ def count_units(text: str, encoding: str) -> int:
 
 
 def count_chars(text: str, units: int, encoding: str) -> int:
-    """Return how many whole characters of `text` fit into so many code units (at most all of them)."""
+    """Return how many whole characters of `text` fit into so many code units: none, or all, for numbers outside."""
+    units = max(units, 0)
     if encoding == "utf-32" or text.isascii():
         return min(units, len(text))
     size = _UNIT_BYTES[encoding]
@@ -173,8 +174,8 @@ class Document:
         self._check_size()
 
     def _offset(self, point: Point) -> int:
-        """Return the offset of a client position; one past the end of the text is the end."""
-        line, column = point
+        """Return the offset of a client position; one outside of the text is its beginning or its end."""
+        line, column = max(point[0], 0), point[1]
         if line >= len(self._lines):
             return len(self._text)
         start = self._lines[line]

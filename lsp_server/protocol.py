@@ -1,4 +1,4 @@
-"""pygls's protocol with three repairs: quick `initialize`, an answer to every broken request, quiet lost clients.
+"""pygls's protocol, repaired: quick `initialize`, an answer to every broken request, quiet lost clients.
 
 Rule: whatever bytes arrive, a request that has an id gets an answer, and the server goes on.
 """
@@ -26,6 +26,17 @@ _CAPABILITIES_READ = {
     "textDocument": ("inlineCompletion",),
 }
 
+_LARGEST = 2**31 - 1  # of LSP's numbers
+
+
+def read_position(data: Any, _: object = None) -> types.Position:
+    """Read a position; a number outside of what LSP allows is the nearest inside.
+
+    A `didChange` that is rejected would leave a document that no editor has.
+    """
+    line, character = (min(max(int(data[name]), 0), _LARGEST) for name in ("line", "character"))
+    return types.Position(line, character)
+
 
 def read_capabilities(capabilities: Any) -> dict[str, Any]:
     """Return the few client capabilities that this server reads."""
@@ -39,6 +50,11 @@ def read_capabilities(capabilities: Any) -> dict[str, Any]:
 
 class Protocol(LanguageServerProtocol):
     """What pygls does with bytes and messages, repaired."""
+
+    def __init__(self, server: Any, converter: Any) -> None:
+        """Take pygls's converter, and read positions as we do."""
+        converter.register_structure_hook(types.Position, read_position)
+        super().__init__(server, converter)
 
     def set_writer(self, writer: Any, include_headers: bool = True) -> None:
         """Write through a QuietWriter."""

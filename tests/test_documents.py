@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -78,6 +79,23 @@ def test_past_the_end_of_a_line_is_its_end_and_past_the_last_line_is_nothing() -
     assert taken.offset_at(0, 99) == 2
     assert taken.offset_at(1, 99) == 6
     assert taken.offset_at(2, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "text"),
+    [
+        ((0, -3), (0, 0), "!abc\nde"), ((1, -1), (1, 1), "abc\n!e"), ((-1, 0), (0, 1), "!bc\nde"),
+        ((-9, -9), (99, 99), "!"), ((1, -5), (-1, 2), "ab!de"),
+    ],
+)  # fmt: skip
+def test_negative_positions_are_the_beginning(start: tuple[int, int], end: tuple[int, int], text: str) -> None:
+    document = Documents().open("file:///a.py", 1, "python", "abc\nde")
+    document.snapshot()
+    document.change(2, [Edit(start, end, "!")])
+    taken = document.snapshot()
+    assert taken.text == text
+    assert taken.offset_at(0, -3) == 0
+    assert taken.tree is not None and taken.tree.root_node.end_byte == len(text)
 
 
 def test_older_versions_and_unknown_documents_are_ignored() -> None:

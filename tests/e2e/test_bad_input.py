@@ -124,3 +124,16 @@ def test_changes_of_documents_that_are_not_open_are_ignored(raw: RawClient) -> N
     raw.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [{"text": "x"}]})
     raw.notify("textDocument/didClose", {"textDocument": {"uri": "file:///nowhere.py"}})
     assert "requests" in raw.request("mezzotint/stats", {})["result"]
+
+
+@pytest.mark.parametrize(("line", "character"), [(0, -3), (-1, 0), (0, 2**32 - 1), (2**40, 2**40)])
+def test_positions_that_lsp_does_not_allow_are_the_nearest_it_does(raw: RawClient, line: int, character: int) -> None:
+    document = {"uri": "file:///odd.py", "languageId": "python", "version": 1, "text": "'abc'\n"}
+    raw.notify("textDocument/didOpen", {"textDocument": document})
+    keystrokes = raw.request("mezzotint/stats", {})["result"]["keystrokes"]
+    odd = {"line": line, "character": character}
+    changes = [{"range": {"start": odd, "end": odd}, "text": " "}]
+    raw.notify("textDocument/didChange", {"textDocument": {**document, "version": 2}, "contentChanges": changes})
+    assert raw.request("mezzotint/stats", {})["result"]["keystrokes"] == keystrokes + 1
+    where = {"textDocument": document, "position": odd, "context": {"triggerKind": 2}}
+    assert "result" in raw.request("textDocument/inlineCompletion", where)
