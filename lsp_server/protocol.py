@@ -10,7 +10,7 @@ from collections.abc import Generator
 from typing import Any
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException, JsonRpcInvalidRequest
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidRequest, JsonRpcServerNotInitialized
 from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.language_server import lsp_method
 
@@ -75,14 +75,32 @@ class Protocol(LanguageServerProtocol):
 
     def handle_message(self, message: Any) -> None:
         """Handle a message; what is no JSON-RPC at all is answered as an invalid request."""
+        method = getattr(message, "method", None)
         if not hasattr(message, "jsonrpc"):
             self.reject(JsonRpcInvalidRequest("not a JSON-RPC 2.0 message"))
+        elif method is not None and method != types.EXIT and (error := self._out_of_order(method)):
+            if hasattr(message, "id"):
+                self.reject(error, message.id)
         else:
             super().handle_message(message)
 
-    def reject(self, error: JsonRpcException) -> None:
-        """Answer something that has no id."""
-        self._send_data({"jsonrpc": self.VERSION, "id": None, "error": {"code": error.code, "message": error.message}})
+    def _out_of_order(self, method: str) -> JsonRpcException | None:
+        """Return what is wrong with a message of this method now, in the life cycle that LSP has."""
+        if self._shutdown:
+            return JsonRpcInvalidRequest("the server has been shut down")
+        if self._workspace is None:
+            is_first = method == types.INITIALIZE
+            return None if is_first else JsonRpcServerNotInitialized("the server has not been initialized")
+        return JsonRpcInvalidRequest("the server is initialized already") if method == types.INITIALIZE else None
+
+    def reject(self, error: JsonRpcException, id: int | str | None = None) -> None:
+        """Answer something that is not handled, and that may have no id."""
+        self._send_data({"jsonrpc": self.VERSION, "id": id, "error": {"code": error.code, "message": error.message}})
+
+    @property
+    def exit_status(self) -> int:
+        """Return the status that LSP wants when the client says `exit`."""
+        return 0 if self._shutdown else 1
 
     @lsp_method(types.INITIALIZE)
     def lsp_initialize(self, params: types.InitializeParams) -> Generator[Any, Any, types.InitializeResult]:

@@ -57,6 +57,7 @@ class Server(LanguageServer):
         super().__init__("mezzotint", __version__, protocol_cls=Protocol)
         self.session = Session(load, self.protocol.notify, self.show_error, self.load_state)
         self.log_level = log_level
+        self.exit_status = 0
         self._loading = True  # until the model thread says otherwise
         self._progress_open = False
         for method in (types.TEXT_DOCUMENT_DID_OPEN, types.TEXT_DOCUMENT_DID_CHANGE, types.TEXT_DOCUMENT_DID_CLOSE):
@@ -193,6 +194,11 @@ def shutdown(ls: Server, params: Any = None) -> None:
     ls.session.worker.end(0)
 
 
+def exit(ls: Server, params: Any = None) -> None:
+    """Note with which status the process ends: 1 without a `shutdown` before."""
+    ls.exit_status = ls.protocol.exit_status
+
+
 def build(load: Callable[[Options], Infiller] = load_engine, log_level: str | None = None) -> Server:
     """Return a server with all its handlers."""
     server = Server(load, log_level)
@@ -200,6 +206,7 @@ def build(load: Callable[[Options], Infiller] = load_engine, log_level: str | No
         types.INITIALIZE: initialize,
         types.INITIALIZED: initialized,
         types.SHUTDOWN: shutdown,
+        types.EXIT: exit,
         types.TEXT_DOCUMENT_DID_OPEN: did_open,
         types.TEXT_DOCUMENT_DID_CHANGE: did_change,
         types.TEXT_DOCUMENT_DID_CLOSE: did_close,
@@ -229,9 +236,9 @@ def serve(transport: str = "stdio", host: str = "127.0.0.1", port: int = 2087, l
     except (ValueError, OSError) as error:
         print(f"mezzotint lsp: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         pass
     if not server.session.worker.end():  # a thread inside torch's import cannot be ended, and must not be torn down
         logging.shutdown()
-        os._exit(0)
-    return 0
+        os._exit(server.exit_status)
+    return server.exit_status

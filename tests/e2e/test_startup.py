@@ -99,3 +99,30 @@ def test_clients_that_ask_are_told_what_the_server_is_doing() -> None:
 
 def test_clients_that_do_not_ask_are_not_told_what_the_server_is_doing() -> None:
     assert told() == []
+
+
+@pytest.mark.parametrize(("methods", "status"), [(["initialize", "shutdown"], 0), (["initialize"], 1), ([], 1)])
+def test_exit_without_shutdown_is_status_1(methods: list[str], status: int) -> None:
+    with RawClient() as client:
+        for method in methods:
+            assert "result" in client.request(method, INITIALIZE if method == "initialize" else None)
+        client.notify("exit", None)
+        assert client.ended()[0] == status
+
+
+def test_requests_at_the_wrong_time_are_answered_with_an_error() -> None:
+    def code(method: str) -> int:
+        return int(client.request(method, INITIALIZE if method == "initialize" else None)["error"]["code"])
+
+    with RawClient() as client:
+        client.notify(
+            "textDocument/didOpen", {"textDocument": {"uri": "a", "languageId": "", "version": 1, "text": ""}}
+        )
+        assert code("mezzotint/stats") == code("no/such") == code("shutdown") == -32002  # ServerNotInitialized
+        client.request("initialize", INITIALIZE)
+        assert code("initialize") == -32600  # InvalidRequest
+        assert "requests" in client.request("mezzotint/stats", None)["result"]
+        client.request("shutdown", None)
+        assert code("mezzotint/stats") == code("shutdown") == code("initialize") == -32600
+        client.notify("exit", None)
+        assert client.ended()[0] == 0

@@ -54,6 +54,19 @@ def test_a_socket_serves_one_client_and_then_ends(transport: str) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("transport", ["tcp", "ws"])
+def test_exit_without_shutdown_is_status_1_over_a_socket_too(transport: str) -> None:
+    async def run() -> None:
+        async with listening(f"--{transport}") as (process, port):
+            client = Editor()
+            await (client.start_tcp if transport == "tcp" else client.start_ws)("127.0.0.1", port)
+            await client.initialize_async(types.InitializeParams(capabilities=types.ClientCapabilities()))
+            client.exit(None)
+            assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 1
+
+    asyncio.run(run())
+
+
 def test_a_host_that_is_not_loopback_is_refused() -> None:
     async def run() -> None:
         process = await asyncio.create_subprocess_exec(
