@@ -73,31 +73,34 @@ def language_of(language_id: str, uri: str) -> str:
 
 
 @functools.cache
-def parser_for(language: str) -> Parser | None:
-    """Return the parser of a language, or None (said once in the log) where line rules must do."""
+def _grammar(language: str) -> tuple[Parser, Query] | None:
+    """Return the parser and the query of a language, or None (said once in the log) where line rules must do."""
     if language not in GRAMMARS:
         logger.info("no grammar for language %r: line rules are used", language)
         return None
-    module, function, _ = GRAMMARS[language]
+    module, function, name = GRAMMARS[language]
     try:
-        from tree_sitter import Language, Parser
+        from tree_sitter import Language, Parser, Query, QueryCursor  # noqa: F401  (releases before 0.25 lack the last)
 
-        return Parser(Language(getattr(importlib.import_module(module), function)()))
-    except Exception as error:  # a missing or too new grammar wheel must not stop the server
+        grammar = Language(getattr(importlib.import_module(module), function)())
+        source = (Path(__file__).parent / "queries" / f"{name}.scm").read_text(encoding="utf-8")
+        return Parser(grammar), Query(grammar, source)
+    except Exception as error:  # a wheel that is missing, too new, or whose nodes have other names than the query
         logger.warning("grammar %s cannot be used (%s): line rules are used", module, error)
         return None
 
 
-@functools.cache
+def parser_for(language: str) -> Parser | None:
+    """Return the parser of a language, or None where line rules must do."""
+    found = _grammar(language)
+    return None if found is None else found[0]
+
+
 def query_for(language: str) -> Query:
     """Return the query of a language that has a grammar."""
-    from tree_sitter import Query
-
-    source = Path(__file__).parent / "queries" / f"{GRAMMARS[language][2]}.scm"
-    parser = parser_for(language)
-    assert parser is not None and parser.language is not None
-    query: Query = Query(parser.language, source.read_text(encoding="utf-8"))
-    return query
+    found = _grammar(language)
+    assert found is not None
+    return found[1]
 
 
 def new_parser(language: str) -> Parser:
