@@ -1,4 +1,4 @@
-"""The declared minimum versions have what we use, as `uv pip compile --resolution lowest-direct` and the tests found."""
+"""Declared minimum versions have what we use; found by `uv pip compile --resolution lowest-direct` and the tests."""
 
 from __future__ import annotations
 
