@@ -76,7 +76,7 @@ class Server(LanguageServer):
     def load_state(self, state: str, detail: str) -> None:
         """Show the state of the model's loading to the client."""
         if state == "failed":
-            self.session.tell_once(f"Mezzotint: The model cannot be loaded: {detail}")
+            self.session.tell_once(f"Mezzotint: {detail}")
         logger.info("model: %s %s", state, detail)
         self._loading = state == "loading"
         if self._progress_open and not self._loading:

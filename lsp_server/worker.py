@@ -1,7 +1,7 @@
 """The model thread: it loads the engine, then runs one request at a time; the newest request of a document wins.
 
 Rule: this is the only thread that imports torch or touches the engine. A job that is superseded or cancelled is
-answered at once; its loop sees the event before its next forward pass.
+answered at once; its loop sees the event before its next forward pass. Whatever ends the thread, every job is answered.
 
     worker = Worker(load, on_state); worker.start()
     job = worker.submit("file:///a.py", request, on_draft); best_draft, *others = job.future.result()
@@ -20,6 +20,8 @@ from typing import Protocol
 from diffusion.request import Draft, InfillRequest
 
 logger = logging.getLogger(__name__)
+
+MAX_DEATHS = 3  # of the thread: then it is not started again
 
 
 class Infiller(Protocol):
@@ -84,6 +86,7 @@ class Worker:
         self._running: Job | None = None
         self._changed = threading.Condition()
         self._ending = False
+        self._deaths = 0
         self._thread: threading.Thread | None = None
         self.counts: Counter[str] = Counter()
         self.last_stopped: Job | None = None
@@ -100,16 +103,24 @@ class Worker:
         return dict(self._engine.info) if self._engine is not None else {}
 
     def start(self) -> None:
-        """Start the thread, which loads the engine; does nothing if it runs."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="model", daemon=True)
-            self._thread.start()
+        """Start the thread, which loads the engine; does nothing if it runs, or has died too often."""
+        with self._changed:
+            if self._thread is None and not self._ending and self._deaths < MAX_DEATHS:
+                thread = threading.Thread(target=self._run, name="model", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def submit(
         self, uri: str, request: InfillRequest, on_draft: Callable[[Draft], None] | None, work: Work = infill
     ) -> Job:
-        """Queue a request; older ones of the same document are answered None, and encoding ahead gives way."""
+        """Queue a request; older ones of the same document are answered None, and encoding ahead gives way.
+
+        Where no thread is left to work on it, it fails at once.
+        """
         job = Job(uri, request, on_draft, work)
+        if self._ending or self._deaths >= MAX_DEATHS:
+            job.resolve(None, EngineFailedError("The model thread has ended; see the server's log."))
+            return job
         if on_draft is not None:
             self.supersede(uri)
         with self._changed:
@@ -162,6 +173,27 @@ class Worker:
         return True
 
     def _run(self) -> None:
+        """Work until the end; what is no `Exception`, as a panic of a Rust library, ends the thread only."""
+        try:
+            self._work()
+        except BaseException as error:
+            self._died(error)
+
+    def _died(self, error: BaseException) -> None:
+        """Fail whatever waits; the next request starts another thread, with a fresh engine."""
+        logger.critical("the model thread has ended", exc_info=error)
+        failure = EngineFailedError(f"The model thread has ended: {type(error).__name__}; see the server's log.")
+        with self._changed:
+            jobs = [job for job in (self._running, *self._waiting) if job is not None]
+            self._waiting.clear()
+            self._thread = self._engine = self._running = None
+            self._deaths += 1
+        for job in jobs:
+            job.passes_at_end = job.passes_at_stop
+            job.resolve(None, failure)
+        self._on_state("failed", str(failure))
+
+    def _work(self) -> None:
         """Load, then work until the end."""
         failure = self._load_engine()
         while (job := self._next()) is not None:
@@ -177,10 +209,11 @@ class Worker:
         self._on_state("loading", "")
         try:
             self._engine = self._load()
-        except Exception as error:  # whatever is wrong with weights, device or torch: the server goes on
+        except BaseException as error:  # whatever is wrong with weights, device or torch: the server goes on
             logger.error("the model cannot be loaded: %s", error, exc_info=not isinstance(error, (ValueError, OSError)))
-            self._on_state("failed", str(error))
-            return EngineFailedError(f"The model cannot be loaded: {error}")
+            failure = EngineFailedError(f"The model cannot be loaded: {error}")
+            self._on_state("failed", str(failure))
+            return failure
         self._on_state("ready", str(self._engine.info.get("model", "")))
         return None
 
@@ -214,4 +247,4 @@ class Worker:
             job.passes_at_end = engine.forward_passes
             if job.on_draft is not None:
                 self.last_passes = engine.forward_passes - before
-            job.resolve(done or None)
+        job.resolve(done or None)

@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from diffusion.request import Draft, InfillRequest
-from lsp_server.worker import EngineFailedError, Worker
+from lsp_server.worker import MAX_DEATHS, EngineFailedError, Worker
 
 REQUEST = InfillRequest("a = ", "\n")
+
+
+class PanicError(BaseException):
+    """What pyo3 raises for a panic, which is no Exception either."""
 
 
 class Stepwise:
@@ -30,6 +34,9 @@ class Stepwise:
         self.order.append(request.prefix)
         if request.prefix == "bad":
             raise RuntimeError("boom")
+        if request.prefix == "panic":
+            self.go.acquire()
+            raise PanicError("a Rust library")
         for step in range(1, 4):
             if cancelled():
                 return
@@ -137,5 +144,56 @@ def test_an_engine_that_cannot_be_loaded_fails_every_request() -> None:
     for _ in range(2):
         with pytest.raises(EngineFailedError, match="truncated"):
             worker.submit("a", REQUEST, lambda draft: None).future.result(60)
-    assert states == [("loading", ""), ("failed", "weights are truncated")]
+    assert states == [("loading", ""), ("failed", "The model cannot be loaded: weights are truncated")]
     assert worker.end()
+
+
+def test_a_panic_fails_all_that_waits_and_the_next_request_starts_again() -> None:
+    engine, states = Stepwise(), []
+    worker = Worker(lambda: engine, lambda state, detail: states.append(state))
+    panic = worker.submit("a", InfillRequest("panic", ""), lambda draft: None)
+    while not engine.order:
+        pass
+    waiting = worker.submit("b", REQUEST, lambda draft: None)
+    engine.go.release()
+    for job in (panic, waiting):
+        with pytest.raises(EngineFailedError, match="PanicError"):
+            job.future.result(60)
+    engine.go.release(3)
+    assert worker.submit("a", REQUEST, lambda draft: None).future.result(60) is not None
+    assert states == ["loading", "ready", "failed", "loading", "ready"]
+    assert worker.end()
+
+
+def test_a_thread_that_keeps_dying_is_left_and_requests_fail_at_once() -> None:
+    loaded = []
+
+    def load() -> Stepwise:
+        loaded.append(Stepwise())
+        loaded[-1].go.release()
+        return loaded[-1]
+
+    worker = Worker(load, lambda state, detail: None)
+    for _ in range(MAX_DEATHS + 2):
+        with pytest.raises(EngineFailedError, match="ended"):
+            worker.submit("a", InfillRequest("panic", ""), lambda draft: None).future.result(60)
+    assert len(loaded) == MAX_DEATHS
+    assert worker.end()
+
+
+def test_a_panic_while_the_engine_is_loaded_fails_every_request() -> None:
+    def load() -> Stepwise:
+        raise PanicError("a Rust library")
+
+    worker = Worker(load, lambda state, detail: None)
+    for _ in range(2):
+        with pytest.raises(EngineFailedError, match="cannot be loaded"):
+            worker.submit("a", REQUEST, lambda draft: None).future.result(60)
+    assert worker.end()
+
+
+def test_a_request_after_the_end_fails_at_once() -> None:
+    worker = started(Stepwise())
+    assert worker.end()
+    with pytest.raises(EngineFailedError):
+        worker.submit("a", REQUEST, lambda draft: None).future.result(60)
