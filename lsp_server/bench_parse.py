@@ -16,8 +16,9 @@ import random
 import statistics
 import time
 
-from lsp_server.documents import Document, Edit
+from lsp_server.documents import Document
 from lsp_server.holes import plan_at
+from lsp_server.lines import Edit
 
 MODULES = ("argparse", "typing", "inspect", "subprocess", "tarfile", "zipfile", "pathlib", "logging", "unittest.mock")
 KEYS = {"letter": "a", "line break": "\n    ", "bracket": "(", "quote": '"', "three quotes": '"""'}

@@ -1,7 +1,7 @@
 """Open documents: incremental text, incremental tree-sitter trees, and positions in the client's encoding.
 
 Rule: only open, change and close mutate; all other code gets a frozen Snapshot. Offsets are code points of the text,
-lines end at LF, CRLF or CR as LSP says, columns are in the units negotiated with the client.
+columns are in the units negotiated with the client.
 
     documents = Documents("utf-16"); documents.open("file:///a.py", 1, "python", "x = 1"); documents.get("file:///a.py")
 """
@@ -13,50 +13,18 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from lsp_server import syntax
+from lsp_server.lines import Edit, Lines, Point, count_chars, count_units, line_end, line_starts, moved_starts
 
 if TYPE_CHECKING:
     from tree_sitter import Tree
 
 logger = logging.getLogger(__name__)
 
-_LINE_END = re.compile(r"\r\n?|\n")
 MAX_CLOSED = 4  # documents remembered after they were closed
-_UNIT_BYTES = {"utf-8": 1, "utf-16": 2, "utf-32": 4}
-_CODECS = {"utf-8": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
-
-Point = tuple[int, int]  # (line, column in client units)
-
-
-class Edit(NamedTuple):
-    """One content change of `didChange`: the range it replaces, and with what."""
-
-    start: Point
-    end: Point
-    text: str
-
-
-def line_starts(text: str) -> list[int]:
-    """Return the offset where every line begins."""
-    return [0, *(match.end() for match in _LINE_END.finditer(text))]
-
-
-def count_units(text: str, encoding: str) -> int:
-    """Return the length of `text` in code units of the encoding."""
-    if encoding == "utf-32" or text.isascii():
-        return len(text)
-    return len(text.encode(_CODECS[encoding])) // _UNIT_BYTES[encoding]
-
-
-def count_chars(text: str, units: int, encoding: str) -> int:
-    """Return how many whole characters of `text` fit into so many code units: none, or all, for numbers outside."""
-    units = max(units, 0)
-    if encoding == "utf-32" or text.isascii():
-        return min(units, len(text))
-    size = _UNIT_BYTES[encoding]
-    return len(text.encode(_CODECS[encoding])[: units * size].decode(_CODECS[encoding], "ignore"))
+MANY_EDITS = 20  # from here on one parse of all is quicker than an edited tree
 
 
 @dataclass(frozen=True)
@@ -89,8 +57,7 @@ class Snapshot:
 
     def line_end(self, offset: int) -> int:
         """Return the offset of the end of the line that holds `offset`, without its line break."""
-        match = _LINE_END.search(self.text, offset)
-        return match.start() if match else len(self.text)
+        return line_end(self.text, offset)
 
     def byte_at(self, offset: int) -> int:
         """Return the UTF-8 byte of an offset, as tree-sitter counts."""
@@ -147,31 +114,51 @@ class Document:
     def change(self, version: int, edits: Sequence[Edit | str]) -> None:
         """Apply the content changes of one `didChange`, in order; a plain string replaces everything."""
         self.version = version
-        for edit in edits:
-            if isinstance(edit, str):
-                self._replace(edit)
-            elif not self.too_large:
-                self._splice(edit)
         self._snapshot = None
+        rest: list[Edit] = []
+        for edit in edits:
+            if isinstance(edit, str):  # what was before it is gone
+                self._replace(edit)
+                rest.clear()
+            else:
+                rest.append(edit._replace(text=without_surrogates(edit.text)))
+        if rest and not self.too_large:
+            self._apply(rest)
+            self._check_size()
+
+    def _apply(self, edits: list[Edit]) -> None:
+        """Apply edits to the text; where they are many, in one go, and the tree is made anew."""
+        if len(edits) <= MANY_EDITS:
+            for edit in edits:
+                self._splice(edit)
+            return
+        lines = Lines(self._text, self._encoding)
+        for edit in edits:
+            lines.replace(edit)
+        self._text = str(lines)
+        self._lines, self._tree = line_starts(self._text), None
 
     def _splice(self, edit: Edit) -> None:
         """Apply one edit to the text and tell the old tree where it was."""
         start, end = sorted((self._offset(edit.start), self._offset(edit.end)))
-        new = without_surrogates(edit.text)
-        before, removed = self._text[:start], self._text[start:end]
-        self._text = before + new + self._text[end:]
-        self._lines = line_starts(self._text)
         if self._tree is not None:
-            head, old_bytes, new_bytes = before.encode(), removed.encode(), new.encode()
-            self._tree.edit(
-                start_byte=len(head),
-                old_end_byte=len(head) + len(old_bytes),
-                new_end_byte=len(head) + len(new_bytes),
-                start_point=syntax.point(head),
-                old_end_point=syntax.point(head + old_bytes),
-                new_end_point=syntax.point(head + new_bytes),
-            )
-        self._check_size()
+            self._edit_tree(self._tree, start, self._text[start:end].encode(), edit.text.encode())
+        self._text = self._text[:start] + edit.text + self._text[end:]
+        self._lines = moved_starts(self._lines, start, end, edit.text, self._text)
+
+    def _edit_tree(self, tree: Tree, start: int, old: bytes, new: bytes) -> None:
+        """Tell the tree of the text as it still is that `new` will stand there for `old`."""
+        row_start = self._text.rfind("\n", 0, start) + 1
+        row = self._text.count("\n", 0, start), len(self._text[row_start:start].encode())
+        head = start if self._text.isascii() else len(self._text[:start].encode())
+        tree.edit(
+            start_byte=head,
+            old_end_byte=head + len(old),
+            new_end_byte=head + len(new),
+            start_point=row,
+            old_end_point=syntax.point(old, row),
+            new_end_point=syntax.point(new, row),
+        )
 
     def _offset(self, point: Point) -> int:
         """Return the offset of a client position; one outside of the text is its beginning or its end."""
@@ -179,9 +166,7 @@ class Document:
         if line >= len(self._lines):
             return len(self._text)
         start = self._lines[line]
-        match = _LINE_END.search(self._text, start)
-        content = self._text[start : match.start() if match else len(self._text)]
-        return start + count_chars(content, column, self._encoding)
+        return start + count_chars(self._text[start : line_end(self._text, start)], column, self._encoding)
 
     def unparsed(self) -> Snapshot:
         """Return this version without its tree: parsing a long file takes longer than a draft may wait."""

@@ -14,8 +14,9 @@ from lsprotocol import types
 
 from diffusion.request import Draft
 from lsp_server.cleanup import Cleaned
-from lsp_server.documents import Snapshot, count_units
+from lsp_server.documents import Snapshot
 from lsp_server.holes import Plan
+from lsp_server.lines import count_units
 
 DRAFT = "mezzotint/draft"
 STATUS = "mezzotint/status"

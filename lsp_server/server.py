@@ -25,7 +25,7 @@ from pygls.exceptions import JsonRpcParseError
 from pygls.lsp.server import LanguageServer
 
 from lsp_server import drafts, logs, transports
-from lsp_server.documents import Edit
+from lsp_server.lines import Edit
 from lsp_server.options import Options
 from lsp_server.protocol import Protocol
 from lsp_server.session import Session

@@ -112,9 +112,10 @@ def new_parser(language: str) -> Parser:
     return Parser(shared.language)
 
 
-def point(head: bytes) -> tuple[int, int]:
-    """Return the tree-sitter point (row, byte column) of the end of `head`."""
-    return head.count(b"\n"), len(head) - (head.rfind(b"\n") + 1)
+def point(text: bytes, start: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+    """Return the tree-sitter point (row, byte column) of the end of a text that begins at `start`."""
+    n_rows = text.count(b"\n")
+    return start[0] + n_rows, len(text) - (text.rfind(b"\n") + 1) + (0 if n_rows else start[1])
 
 
 def parse(language: str, source: bytes, old: Tree | None = None) -> Tree | None:

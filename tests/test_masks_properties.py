@@ -9,8 +9,9 @@ from diffusion.request import Hole
 from lsp_server import syntax
 from lsp_server.cleanup import clean
 from lsp_server.context import frame, normal_newlines
-from lsp_server.documents import Document, Edit, Snapshot, snapshot
+from lsp_server.documents import Document, Snapshot, snapshot
 from lsp_server.holes import plan_at
+from lsp_server.lines import Edit
 
 LANGUAGES = sorted(syntax.GRAMMARS)
 ENCODINGS = ["utf-8", "utf-16", "utf-32"]
