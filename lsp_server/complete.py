@@ -71,7 +71,7 @@ def split_position(position: str) -> tuple[Path, int, int]:
 
 def read_file(path: Path) -> Snapshot:
     """The file, parsed; ValueError in one line for a user if it cannot or should not be read."""
-    if is_secret(path.name) or is_secret(path.resolve().name):
+    if is_secret(path.absolute().as_uri()) or is_secret(path.resolve().as_uri()):
         raise ValueError(f"{path} looks like a file of keys or passwords: such files are not completed")
     try:
         data = read_regular(path, OPTIONS.max_file_bytes + 1, follow_links=True)

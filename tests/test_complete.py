@@ -147,6 +147,16 @@ def test_a_link_to_a_secret_is_a_secret(tmp_path: Path, capsys: pytest.CaptureFi
     assert "keys or passwords" in capsys.readouterr().err
 
 
+def test_files_in_a_folder_of_keys_are_secret_and_odd_names_are_seen_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".ssh").mkdir()
+    for path in (tmp_path / ".ssh" / "config", tmp_path / "a#b.pem", tmp_path / "a?b.pem", tmp_path / "%2Fb.pem"):
+        path.write_text("KEY=1")
+        assert main([f"{path}:1:1"]) == 2
+        assert "keys or passwords" in capsys.readouterr().err
+
+
 def test_wrong_weights_are_one_line_and_exit_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([POSITION, "--model", str(tmp_path)]) == 1
     out, err = capsys.readouterr()
