@@ -29,7 +29,8 @@ LINES = "".join(f"line {number}\n" for number in range(1000))
         ("file:///p/.git/config", True), ("file:///h/.ssh/config", True), ("file:///h/.aws/config", True),
         ("file:///h/.gnupg/gpg.conf", True), ("file:///p/.gitignore", False), ("file:///p/.github/ci.yml", False),
         ('git:/p/.env?{"path":"/p/.env","ref":"~"}', True), ("file:///p/.env?x#y", True), ("untitled:.env", True),
-        ("git:/p/app.ts?ref=.env", False), ("file://[p/.env", True), ("file:///p/a#b.pem", True), ("file:///p/a.pem#b", True),
+        ("git:/p/app.ts?ref=.env", False), ("file://[p/.env", True), ("file:///p/a#b.pem", True),
+        ("file:///p/a.pem#b", True),
         ("C:\\h\\.ssh\\config", True),
     ],
 )  # fmt: skip
