@@ -93,6 +93,7 @@ class Engine:
             "weights": weights_hash(folder.path),
             "max_context": chosen.config.max_context,
             "cache": "exact",
+            "policy": folder.policy,
             **chosen.info,
         }
         return cls(chosen, tokenizer, Verdict() if folder.policy == "verdict" else Policy(), info)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from cuda_ext import native
-from cuda_ext.rules import MAX_ROWS, Policy, Verdict
+from cuda_ext.rules import BREAK, END, LEFT, MAX_ROWS, RIGHT, SPECIAL, Policy, Verdict
 from diffusion.canvas import Canvas, ended
 from diffusion.device import parse_device
 from diffusion.model.card import ModelFolder
@@ -137,10 +137,22 @@ class NativeBackend:
             for slot in slots(run, cancelled):
                 take_over(canvas, slot)
                 cache.ids[n_context:] = decided_text(canvas)[: slot.cached - n_context]
-                reason = ended(bool(slot.late), bool(canvas.masked.any())) if slot.done else ""
+                done = bool(slot.done) or closes_its_line(canvas)
+                reason = ended(bool(slot.late), bool(canvas.masked.any())) if done else ""
                 yield canvas.draft(rows_of(slot.guess, canvas), slot.step, slot.step, reason)
+                if done:
+                    return
         finally:
             self.forward_passes += run.close() or 0
+
+
+def closes_its_line(canvas: Canvas) -> bool:
+    """Whether a decided token holds the break that ends the last hole; the library knows no such tokens."""
+    closed = canvas.closed(canvas.ids)
+    if (closed == canvas.ids).all() or ((closed == canvas.mask_id) & ~canvas.fixed).any():
+        return False
+    canvas.ids = closed
+    return True
 
 
 def shape_of(config: ModelConfig) -> native.Shape:
@@ -220,7 +232,8 @@ def any_control(canvas: Canvas, request: InfillRequest) -> native.Control:
     control.probability[:n] = canvas.probability.tolist()
     control.mask_id, control.end_id = canvas.mask_id, canvas.end_id
     control.has_left, control.has_right = canvas.left.allowed is not None, canvas.right.allowed is not None
-    control.present = int(np.bitwise_or.reduce(np.left_shift(np.uint32(1), np.unique(canvas.flags).astype(np.uint32))))
+    kinds = np.unique(canvas.flags & (SPECIAL | END | BREAK | LEFT | RIGHT)).astype(np.uint32)
+    control.present = int(np.bitwise_or.reduce(np.left_shift(np.uint32(1), kinds)))
     control.seed, control.temperature = request.seed & (2**64 - 1), request.temperature
     control.stop_below = request.stop_below
     control.deadline_us = -1 if request.deadline_ms is None else int(request.deadline_ms * 1000)
