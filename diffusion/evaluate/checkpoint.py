@@ -62,7 +62,8 @@ def by_transformers(path: Path) -> Logits:
     """The reference: the folder as transformers runs it, float32."""
     from transformers import AutoModelForCausalLM
 
-    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    model.eval()
 
     def logits(ids: list[int]) -> np.ndarray:
         with torch.no_grad():
