@@ -14,7 +14,8 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidRequest, JsonRpcSer
 from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.language_server import lsp_method
 
-from lsp_server.transports import QuietWriter
+from lsp_server.drafts import DRAFT
+from lsp_server.writers import QuietWriter
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,13 @@ class Protocol(LanguageServerProtocol):
         """Take pygls's converter, and read positions as we do."""
         converter.register_structure_hook(types.Position, read_position)
         super().__init__(server, converter)
+
+    def notify(self, method: str, params: Any | None = None) -> None:
+        """Send a notification; a client that does not keep up gets no drafts but the done ones."""
+        if method == DRAFT and params is not None and not params["done"] and getattr(self.writer, "is_full", False):
+            logger.debug("a draft is left out: the client does not keep up")
+        else:
+            super().notify(method, params)
 
     def set_writer(self, writer: Any, include_headers: bool = True) -> None:
         """Write through a QuietWriter."""
