@@ -1,13 +1,15 @@
 """pygls's protocol, repaired: quick `initialize`, an answer to every broken request, quiet lost clients.
 
-Rule: whatever bytes arrive, a request that has an id gets an answer, and the server goes on.
+Rule: whatever bytes arrive, a request that has an id gets an answer, and the server goes on. A request sees the
+documents as they were when it was sent, however many messages have arrived behind it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException, JsonRpcInvalidRequest, JsonRpcServerNotInitialized
@@ -18,6 +20,8 @@ from lsp_server.drafts import DRAFT
 from lsp_server.writers import QuietWriter
 
 logger = logging.getLogger(__name__)
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 # The client capabilities that this server reads. cattrs compiles a function for every class it meets, and the 250
 # classes of a full set would take longer than everything else before the answer to `initialize`.
@@ -47,6 +51,12 @@ def read_capabilities(capabilities: Any) -> dict[str, Any]:
         if isinstance(given, dict):
             read[group] = {name: given[name] for name in names if name in given}
     return read
+
+
+def at_once(handler: Handler) -> Handler:
+    """Mark a handler that returns a coroutine: it is called, not only scheduled, before the next message is read."""
+    handler.at_once = True  # type: ignore[attr-defined]
+    return handler
 
 
 class Protocol(LanguageServerProtocol):
@@ -91,6 +101,15 @@ class Protocol(LanguageServerProtocol):
                 self.reject(error, message.id)
         else:
             super().handle_message(message)
+
+    def _execute_handler(self, msg_id: Any, handler: Any, callback: Any, args: Any = None, kwargs: Any = None) -> None:
+        """Run a handler; of one that is marked so, what comes before its coroutine is run now."""
+        if not getattr(getattr(handler, "func", handler), "at_once", False):
+            super()._execute_handler(msg_id, handler, callback, args, kwargs)
+            return
+        future = asyncio.ensure_future(handler(*(args or ()), **(kwargs or {})))
+        self._request_futures[msg_id] = future
+        future.add_done_callback(callback)
 
     def _out_of_order(self, method: str) -> JsonRpcException | None:
         """Return what is wrong with a message of this method now, in the life cycle that LSP has."""

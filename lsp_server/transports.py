@@ -81,16 +81,15 @@ def loopback(host: str) -> str:
     raise ValueError(f"the server binds to loopback only (127.0.0.1, ::1 or localhost), not to {host!r}")
 
 
-class FairReader:
-    """A stream reader that lets a handler begin before the next message is read, so that it sees its own version."""
+class SocketReader:
+    """A stream reader for which a connection that breaks has come to its end."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         """Wrap an asyncio reader."""
         self._reader = reader
 
     async def readline(self) -> bytes:
-        """Read a line; a connection that breaks reads as its end."""
-        await asyncio.sleep(0)
+        """Read a line."""
         try:
             return await self._reader.readline()
         except OSError:
@@ -123,7 +122,9 @@ async def _tcp(server: LanguageServer, host: str, port: int) -> None:
         busy = True
         try:
             server.protocol.set_writer(writer)  # type: ignore[arg-type]
-            await run_async(threading.Event(), FairReader(reader), server.protocol, logger, server.report_server_error)
+            await run_async(
+                threading.Event(), SocketReader(reader), server.protocol, logger, server.report_server_error
+            )
         except SystemExit:
             pass
         finally:
