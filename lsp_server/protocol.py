@@ -1,22 +1,27 @@
 """pygls's protocol, repaired: quick `initialize`, an answer to every broken request, quiet lost clients.
 
-Rule: whatever bytes arrive, a request that has an id gets an answer, and the server goes on.
+Rule: whatever bytes arrive, a request that has an id gets an answer, and the server goes on. A request sees the
+documents as they were when it was sent, however many messages have arrived behind it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException, JsonRpcInvalidRequest, JsonRpcServerNotInitialized
 from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.language_server import lsp_method
 
-from lsp_server.transports import QuietWriter
+from lsp_server.drafts import DRAFT
+from lsp_server.writers import QuietWriter
 
 logger = logging.getLogger(__name__)
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 # The client capabilities that this server reads. cattrs compiles a function for every class it meets, and the 250
 # classes of a full set would take longer than everything else before the answer to `initialize`.
@@ -48,6 +53,12 @@ def read_capabilities(capabilities: Any) -> dict[str, Any]:
     return read
 
 
+def at_once(handler: Handler) -> Handler:
+    """Mark a handler that returns a coroutine: it is called, not only scheduled, before the next message is read."""
+    handler.at_once = True  # type: ignore[attr-defined]
+    return handler
+
+
 class Protocol(LanguageServerProtocol):
     """What pygls does with bytes and messages, repaired."""
 
@@ -55,6 +66,13 @@ class Protocol(LanguageServerProtocol):
         """Take pygls's converter, and read positions as we do."""
         converter.register_structure_hook(types.Position, read_position)
         super().__init__(server, converter)
+
+    def notify(self, method: str, params: Any | None = None) -> None:
+        """Send a notification; a client that does not keep up gets no drafts but the done ones."""
+        if method == DRAFT and params is not None and not params["done"] and getattr(self.writer, "is_full", False):
+            logger.debug("a draft is left out: the client does not keep up")
+        else:
+            super().notify(method, params)
 
     def set_writer(self, writer: Any, include_headers: bool = True) -> None:
         """Write through a QuietWriter."""
@@ -83,6 +101,15 @@ class Protocol(LanguageServerProtocol):
                 self.reject(error, message.id)
         else:
             super().handle_message(message)
+
+    def _execute_handler(self, msg_id: Any, handler: Any, callback: Any, args: Any = None, kwargs: Any = None) -> None:
+        """Run a handler; of one that is marked so, what comes before its coroutine is run now."""
+        if not getattr(getattr(handler, "func", handler), "at_once", False):
+            super()._execute_handler(msg_id, handler, callback, args, kwargs)
+            return
+        future = asyncio.ensure_future(handler(*(args or ()), **(kwargs or {})))
+        self._request_futures[msg_id] = future
+        future.add_done_callback(callback)
 
     def _out_of_order(self, method: str) -> JsonRpcException | None:
         """Return what is wrong with a message of this method now, in the life cycle that LSP has."""

@@ -13,9 +13,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lsp_server import __version__, quickstart  # noqa: F401  (quickstart before lsprotocol)
 
@@ -25,9 +25,10 @@ from pygls.exceptions import JsonRpcParseError
 from pygls.lsp.server import LanguageServer
 
 from lsp_server import drafts, logs, transports
+from lsp_server.documents import Snapshot
 from lsp_server.lines import Edit
 from lsp_server.options import Options
-from lsp_server.protocol import Protocol
+from lsp_server.protocol import Protocol, at_once
 from lsp_server.session import Session
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOAD_TOKEN = "mezzotint/load"
+List = TypeVar("List")
+Answer = Coroutine[Any, Any, List | None]
+Where = types.InlineCompletionParams | types.CompletionParams
 
 
 def load_engine(options: Options) -> Infiller:
@@ -139,39 +143,50 @@ def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
     ls.session.closed(params.text_document.uri)
 
 
-async def inline_completion(ls: Server, params: types.InlineCompletionParams) -> types.InlineCompletionList | None:
+@at_once
+def inline_completion(ls: Server, params: types.InlineCompletionParams) -> Answer[types.InlineCompletionList]:
     """Answer with at most one item; null when a newer request has taken its place."""
-    suggestions = await _complete(ls, params)
-    return None if suggestions is None else drafts.inline_list(suggestions)
+    return _answer(ls, params, _look(ls, params), drafts.inline_list)
 
 
-async def completion(ls: Server, params: types.CompletionParams) -> types.CompletionList | None:
+@at_once
+def completion(ls: Server, params: types.CompletionParams) -> Answer[types.CompletionList]:
     """Answer clients that know no inline completion."""
-    suggestions = await _complete(ls, params)
-    return None if suggestions is None else drafts.completion_list(suggestions)
+    return _answer(ls, params, _look(ls, params), drafts.completion_list)
 
 
-async def _complete(
-    ls: Server, params: types.InlineCompletionParams | types.CompletionParams
-) -> list[drafts.Suggestion] | None:
-    """Complete; the one place where an unforeseen error becomes a log line, one message and an empty list."""
+def _look(ls: Server, params: Where) -> Snapshot | None:
+    """Return the document as it is while the request is read: changes that follow it may be here already."""
     try:
-        position = params.position
-        invoked = (
-            isinstance(params, types.InlineCompletionParams)
-            and params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-        )
-        return await ls.session.complete(
-            params.text_document.uri,
-            position.line,
-            position.character,
-            params.work_done_token,
-            invoked=invoked,
-        )
+        return ls.session.look(params.text_document.uri)
     except Exception as error:
-        logger.exception("completion failed")
-        ls.session.tell_once(f"Mezzotint: completion failed ({type(error).__name__}); see the server's log.")
-        return []
+        _failed(ls, error)
+        return None
+
+
+async def _answer(
+    ls: Server, params: Where, snapshot: Snapshot | None, as_list: Callable[[list[drafts.Suggestion]], List]
+) -> List | None:
+    """Complete at a position."""
+    position = params.position
+    invoked = (
+        isinstance(params, types.InlineCompletionParams)
+        and params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+    )
+    try:
+        suggestions = await ls.session.complete(
+            snapshot, position.line, position.character, params.work_done_token, invoked=invoked
+        )
+        return None if suggestions is None else as_list(suggestions)
+    except Exception as error:
+        _failed(ls, error)
+        return as_list([])
+
+
+def _failed(ls: Server, error: Exception) -> None:
+    """Turn an unforeseen error of a completion into a log line and one message; the answer is an empty list."""
+    logger.error("completion failed", exc_info=error)
+    ls.session.tell_once(f"Mezzotint: completion failed ({type(error).__name__}); see the server's log.")
 
 
 def did_show(ls: Server, params: Any) -> None:

@@ -3,7 +3,7 @@
 Rule: everything here runs on the event loop; the model thread only reaches it through `call_soon_threadsafe`.
 
     session = Session(load, notify, tell); session.configure({}, "utf-16")
-    suggestions = await session.complete("file:///a.py", line=3, column=7, token=None)
+    suggestions = await session.complete(session.look("file:///a.py"), line=3, column=7, token=None)
 """
 
 from __future__ import annotations
@@ -152,18 +152,23 @@ class Session:
             return f"language {document.language!r} is disabled"
         return ""
 
-    async def complete(
-        self, uri: str, line: int, column: int, token: int | str | None, invoked: bool = False
-    ) -> list[Suggestion] | None:
-        """Return suggestions for a position, best first, or None if a newer request has taken its place."""
+    def look(self, uri: str) -> Snapshot | None:
+        """Return the document that a new request is made for, as it is now; None where there are no completions."""
         self.counts["requests"] += 1
         self.worker.supersede(uri)
         if refusal := self._refusal(uri):
             logger.info("no completion: %s", refusal)
-            return []
+            return None
         document = self.documents.get(uri)
         assert document is not None
-        snapshot = document.snapshot()
+        return document.snapshot()
+
+    async def complete(
+        self, snapshot: Snapshot | None, line: int, column: int, token: int | str | None, invoked: bool = False
+    ) -> list[Suggestion] | None:
+        """Return suggestions for a position, best first, or None if a newer request has taken its place."""
+        if snapshot is None:
+            return []
         offset = snapshot.offset_at(line, column)
         if offset is None:
             logger.warning("no completion: line %d is outside the document (%d lines)", line, len(snapshot.lines))

@@ -17,7 +17,9 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pygls.io_ import run_async, run_websocket
+from pygls.io_ import StdinAsyncReader, run_async, run_websocket
+
+from lsp_server.writers import PatientWriter
 
 if TYPE_CHECKING:
     from pygls.lsp.server import LanguageServer
@@ -25,50 +27,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class QuietWriter:
-    """A protocol writer that says once, in one line, that its client is gone, and then writes nowhere."""
-
-    def __init__(self, writer: Any) -> None:
-        """Wrap a pygls writer, with or without coroutines."""
-        self._writer = writer
-        self._gone = False
-
-    def write(self, data: bytes) -> Any:
-        """Write, or not."""
-        if self._gone:
-            return None
-        try:
-            result = self._writer.write(data)
-        except (OSError, ValueError) as error:
-            return self._lost(error)
-        return self._awaited(result) if asyncio.iscoroutine(result) else result
-
-    async def _awaited(self, result: Any) -> None:
-        """Wait for a WebSocket to have sent."""
-        try:
-            await result
-        except Exception as error:  # ConnectionClosed, without importing websockets for its name
-            self._lost(error)
-
-    def close(self) -> Any:
-        """Close the stream below."""
-        try:
-            return self._writer.close()
-        except (OSError, ValueError) as error:
-            return self._lost(error)
-
-    def _lost(self, error: Exception) -> None:
-        """Note that the client is gone."""
-        if not self._gone:
-            logger.info("the client is gone (%s)", type(error).__name__)
-        self._gone = True
-
-
 def run_stdio(server: LanguageServer) -> None:
     """Serve one client over stdin and stdout; whatever else prints goes to stderr."""
-    wire = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    wire = PatientWriter(os.dup(sys.stdout.fileno()))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    server.start_io(sys.stdin.buffer, wire)
+    server.protocol.set_writer(wire)
+    reader = StdinAsyncReader(sys.stdin.buffer, server.thread_pool)
+    try:
+        asyncio.run(run_async(threading.Event(), reader, server.protocol, logger, server.report_server_error))
+    except SystemExit:
+        pass
+    finally:
+        wire.close()
+        server.shutdown()  # type: ignore[no-untyped-call]
 
 
 def exit_with(pid: int, every_s: float = 3.0) -> None:
@@ -110,16 +81,15 @@ def loopback(host: str) -> str:
     raise ValueError(f"the server binds to loopback only (127.0.0.1, ::1 or localhost), not to {host!r}")
 
 
-class FairReader:
-    """A stream reader that lets a handler begin before the next message is read, so that it sees its own version."""
+class SocketReader:
+    """A stream reader for which a connection that breaks has come to its end."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         """Wrap an asyncio reader."""
         self._reader = reader
 
     async def readline(self) -> bytes:
-        """Read a line; a connection that breaks reads as its end."""
-        await asyncio.sleep(0)
+        """Read a line."""
         try:
             return await self._reader.readline()
         except OSError:
@@ -152,7 +122,9 @@ async def _tcp(server: LanguageServer, host: str, port: int) -> None:
         busy = True
         try:
             server.protocol.set_writer(writer)  # type: ignore[arg-type]
-            await run_async(threading.Event(), FairReader(reader), server.protocol, logger, server.report_server_error)
+            await run_async(
+                threading.Event(), SocketReader(reader), server.protocol, logger, server.report_server_error
+            )
         except SystemExit:
             pass
         finally:

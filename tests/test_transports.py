@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lsp_server.transports import QuietWriter, _local_origin, loopback
+from lsp_server.transports import _local_origin, loopback
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
@@ -25,25 +25,6 @@ def test_other_hosts_are_refused(host: str) -> None:
 )
 def test_pages_of_other_sites_are_refused(origin: str | None, taken: bool) -> None:
     assert _local_origin(origin) == taken
-
-
-def test_a_lost_client_is_noted_once_and_then_written_to_no_more() -> None:
-    class Broken:
-        calls = 0
-
-        def write(self, data: bytes) -> None:
-            self.calls += 1
-            raise BrokenPipeError
-
-        def close(self) -> None:
-            raise ValueError("closed")
-
-    broken = Broken()
-    writer = QuietWriter(broken)
-    writer.write(b"a")
-    writer.write(b"b")
-    writer.close()
-    assert broken.calls == 1
 
 
 def test_the_process_ends_when_its_client_is_gone() -> None:

@@ -57,10 +57,13 @@ class RawClient:
     def notify(self, method: str, params: Any) -> None:
         self.send_bytes(json.dumps({"jsonrpc": "2.0", "method": method, "params": params}).encode())
 
+    def send_request(self, id: int | str, method: str, params: Any) -> None:
+        body = {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
+        self.send_bytes(json.dumps(body).encode())
+
     def request(self, method: str, params: Any) -> dict[str, Any]:
         self._last_id += 1
-        body = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params}
-        self.send_bytes(json.dumps(body).encode())
+        self.send_request(self._last_id, method, params)
         while True:
             answer = self.receive()
             if answer.get("id") == self._last_id:

@@ -137,3 +137,27 @@ def test_positions_that_lsp_does_not_allow_are_the_nearest_it_does(raw: RawClien
     assert raw.request("mezzotint/stats", {})["result"]["keystrokes"] == keystrokes + 1
     where = {"textDocument": document, "position": odd, "context": {"triggerKind": 2}}
     assert "result" in raw.request("textDocument/inlineCompletion", where)
+
+
+def test_a_client_that_does_not_read_loses_nothing_and_stops_nothing() -> None:
+    with RawClient() as client:
+        options = {"drafts": True, "minConfidencePercent": 0}
+        client.request("initialize", {"capabilities": {}, "initializationOptions": options})
+        document = {"uri": "file:///a.py", "languageId": "python", "version": 1, "text": "import os\n\nname = \n"}
+        client.notify("textDocument/didOpen", {"textDocument": document})
+        where = {"textDocument": document, "position": {"line": 2, "character": 7}, "context": {"triggerKind": 2}}
+        for number in range(2000):  # more than the pipes hold, in both directions
+            client.send_request(f"r{number}", "mezzotint/stats", {})
+        client.send_request("last", "textDocument/inlineCompletion", where)
+        answered, drafts = [], []
+        while answered[-1:] != ["last"]:
+            message = client.receive()
+            if "id" in message:
+                answered.append(message["id"])
+            elif message["method"] == "mezzotint/draft":
+                drafts.append(message["params"])
+        assert answered == [*(f"r{number}" for number in range(2000)), "last"]
+        assert drafts[-1]["done"]
+        assert client.request("shutdown", None)["result"] is None
+        client.notify("exit", None)
+        assert client.ended()[0] == 0

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from editor import PATIENCE_S, Editor
+from editor import PATIENCE_S, Editor, editor
 from lsprotocol import types
 
 
@@ -75,5 +75,38 @@ def test_a_host_that_is_not_loopback_is_refused() -> None:
         _, log = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         assert process.returncode == 2
         assert b"loopback only" in log
+
+    asyncio.run(run())
+
+
+async def versions_of_requests_with_changes_behind_them(client: Editor) -> list[int]:
+    """Send each request together with the change that follows it; the version of its last draft, for each."""
+    uri, seen = "file:///a.py", []
+    client.open(uri, "import os\n\nname = \n")
+    for number in range(5):
+        answer = client.ask(uri, 2, 7, token=f"t{number}")
+        client.change(uri, (0, 0), (0, 0), "\n\n\nother = 1\n")
+        await asyncio.wait_for(answer, PATIENCE_S)
+        seen.append(client.drafts[-1].version)
+        client.change(uri, (0, 0), (4, 0), "")
+    return seen
+
+
+@pytest.mark.parametrize("transport", ["stdio", "tcp", "ws"])
+def test_a_request_is_answered_for_the_version_that_it_was_made_for(transport: str) -> None:
+    async def run() -> None:
+        if transport == "stdio":
+            async with editor({"minConfidencePercent": 0}) as client:
+                seen = await versions_of_requests_with_changes_behind_them(client)
+        else:
+            async with listening(f"--{transport}") as (_, port):
+                client = Editor()
+                await (client.start_tcp if transport == "tcp" else client.start_ws)("127.0.0.1", port)
+                options = {"drafts": True, "minConfidencePercent": 0}
+                params = types.InitializeParams(types.ClientCapabilities(), initialization_options=options)
+                await client.initialize_async(params)
+                seen = await versions_of_requests_with_changes_behind_them(client)
+                client.exit(None)
+        assert seen == [1, 3, 5, 7, 9]
 
     asyncio.run(run())
