@@ -23,11 +23,16 @@ from typing import Any
 
 import numpy as np
 
-ABI_VERSION = 3
-MAX_ROWS = 128
+from cuda_ext.rules import MAX_ROWS
+
+ABI_VERSION = 4
 MAX_HOLES = 8
 PRECISIONS = {"bf16": 0, "int8": 1, "fp8": 2}
 FOREVER_US = 3_600_000_000
+QKV_BIAS, QK_NORM, OWN_HEAD, EXTRAS, SHIFT = 1, 2, 4, 8, 16  # flags of a shape
+
+# A tensor: bfloat16 words (uint16), or the int8 values (N, K) of a matrix and the float32 scales (N,) of its rows.
+Tensor = np.ndarray | tuple[np.ndarray, np.ndarray]
 
 
 class Shape(ctypes.Structure):
@@ -40,7 +45,12 @@ class Shape(ctypes.Structure):
         ("n_heads", c_int32),
         ("n_kv_heads", c_int32),
         ("d_ff", c_int32),
+        ("d_head", c_int32),
+        ("flags", c_int32),
+        ("context_sees", c_int32),
+        ("canvas_sees", c_int32),
         ("rope_base", c_float),
+        ("norm_eps", c_float),
     ]
 
 
@@ -69,6 +79,13 @@ class Control(ctypes.Structure):
         ("temperature", c_float),
         ("stop_below", c_float),
         ("present", c_uint32),
+        ("verdict", c_int32),
+        ("judge_rows", c_int32),
+        ("canvas_rows", c_int32),
+        ("draft_above", c_float),
+        ("last_id", c_int32),
+        ("n_drafted", c_int32),
+        ("drafted", c_int32 * MAX_ROWS),
     ]
 
 
@@ -91,6 +108,7 @@ class DraftSlot(ctypes.Structure):
         ("step", c_int32),
         ("done", c_int32),
         ("late", c_int32),
+        ("cached", c_int32),
         ("ids", c_int32 * MAX_ROWS),
         ("guess", c_int32 * MAX_ROWS),
         ("probability", c_float * MAX_ROWS),
@@ -115,7 +133,39 @@ class Rule(ctypes.Structure):
     _fields_ = [("forbid", c_uint32), ("need", c_uint32), ("also_need", c_uint32), ("ends", c_uint32)]
 
 
-STRUCTS = (Control, DraftSlot, Row, Shape, CanvasState, Rule)  # in the order of mz_struct_size
+class Stream(ctypes.Structure):
+    """`mz_stream`: what the verdict loop changes besides."""
+
+    _fields_ = [
+        ("row", c_int32),
+        ("cached", c_int32),
+        ("last", c_int32),
+        ("n_pending", c_int32),
+        ("pending", c_int32 * MAX_ROWS),
+        ("n_drafted", c_int32),
+        ("drafted", c_int32 * MAX_ROWS),
+        ("guess", c_int32 * MAX_ROWS),
+    ]
+
+
+class Plan(ctypes.Structure):
+    """`mz_plan`: one forward pass."""
+
+    _fields_ = [
+        ("start", c_int32),
+        ("n_context", c_int32),
+        ("n_canvas", c_int32),
+        ("decided", c_int32),
+        ("ids", c_int32 * MAX_ROWS),
+        ("n_wanted", c_int32),
+        ("wanted", c_int32 * MAX_ROWS),
+        ("at", c_int32 * MAX_ROWS),
+        ("own", c_int32 * MAX_ROWS),
+        ("rule", Rule * MAX_ROWS),
+    ]
+
+
+STRUCTS = (Control, DraftSlot, Row, Shape, CanvasState, Rule, Stream, Plan)  # in the order of mz_struct_size
 
 # name: (result, arguments)
 FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
@@ -123,24 +173,27 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "mz_last_error": (c_char_p, []),
     "mz_target": (c_char_p, []),
     "mz_struct_size": (c_int32, [c_int32]),
-    "mz_model_create": (c_void_p, [c_void_p, c_int32, c_int32]),
+    "mz_model_create": (c_void_p, [c_void_p, c_int32, c_int32, c_int32]),
     "mz_model_set": (c_int32, [c_void_p, c_char_p, c_void_p, c_int64]),
+    "mz_model_set_int8": (c_int32, [c_void_p, c_char_p, c_void_p, c_void_p, c_int64, c_int64]),
     "mz_model_ready": (c_int32, [c_void_p]),
     "mz_model_bytes": (c_int64, [c_void_p]),
     "mz_model_destroy": (None, [c_void_p]),
     "mz_cache_create": (c_void_p, [c_void_p, c_int32]),
     "mz_cache_destroy": (None, [c_void_p]),
     "mz_encode": (c_int32, [c_void_p, c_void_p, c_void_p, c_int32, c_int32]),
-    "mz_forward": (c_int32, [c_void_p, c_void_p, c_void_p, c_int32, c_int32, c_int32, c_void_p]),
+    "mz_forward": (c_int32, [c_void_p, c_void_p, c_void_p, c_int32, c_int32, c_int32, c_int32, c_void_p]),
     "mz_run_start": (c_void_p, [c_void_p, c_void_p, c_int32, c_void_p, c_void_p]),
-    "mz_run_start_autoregressive": (c_void_p, [c_void_p, c_void_p, c_int32, c_int32, c_void_p, c_void_p]),
     "mz_run_next": (c_int32, [c_void_p, c_void_p, c_int64]),
     "mz_run_cancel": (None, [c_void_p]),
     "mz_run_steps": (c_int32, [c_void_p]),
-    "mz_run_destroy": (None, [c_void_p]),
+    "mz_run_destroy": (c_int32, [c_void_p]),
     "mz_test_row_stats": (None, [c_void_p, c_int32, c_int32, c_void_p, c_void_p, c_void_p, c_void_p]),
     "mz_test_rules": (None, [c_void_p, c_void_p, c_void_p, c_void_p]),
     "mz_test_commit": (c_int32, [c_void_p, c_void_p, c_void_p, c_void_p, c_int32, c_void_p]),
+    "mz_test_verdict_start": (None, [c_void_p, c_int32, c_void_p, c_void_p]),
+    "mz_test_verdict_plan": (None, [c_void_p, c_void_p, c_void_p, c_void_p, c_void_p]),
+    "mz_test_verdict_commit": (c_int32, [c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p]),
     "mz_test_gumbel": (None, [c_uint64, c_int32, c_int32, c_int32, c_void_p]),
 }
 MEASURES: dict[str, tuple[Any, list[Any]]] = {
@@ -250,28 +303,42 @@ class Handle:
 
 
 class NativeModel(Handle):
-    """Packed weights. `tensors`: bfloat16 words (uint16), named as in the safetensors file; none of them is kept."""
+    """Packed weights. `tensors` are named as in diffusion/model/tensors.py; none of them is kept.
+
+    `device`: which of the devices of `kind`.
+    """
 
     def __init__(
         self,
         shape: Shape,
-        tensors: Mapping[str, np.ndarray] | Iterable[tuple[str, np.ndarray]],
+        tensors: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]],
         precision: str,
         threads: int,
         kind: str = "cpu",
+        device: int = 0,
     ) -> None:
         library, reason = find(kind)
         if library is None:
             raise ValueError(reason)
-        created = library.raw.mz_model_create(ctypes.byref(shape), PRECISIONS[precision], threads)
+        created = library.raw.mz_model_create(ctypes.byref(shape), PRECISIONS[precision], device, threads)
         super().__init__(library, "model", created)
         self.shape = shape
         for name, tensor in tensors.items() if isinstance(tensors, Mapping) else tensors:
-            words = np.ascontiguousarray(tensor)
-            if words.dtype != np.uint16:
-                raise ValueError(f"{name} must be bfloat16 words, not {words.dtype}")
-            library.check(self.raw.mz_model_set(self.handle, name.encode(), _pointer(words), words.size))
+            self._set_int8(name, *tensor) if isinstance(tensor, tuple) else self._set(name, tensor)
         library.check(self.raw.mz_model_ready(self.handle))
+
+    def _set(self, name: str, tensor: np.ndarray) -> None:
+        words = np.ascontiguousarray(tensor)
+        if words.dtype != np.uint16:
+            raise ValueError(f"{name} must be bfloat16 words, not {words.dtype}")
+        self.library.check(self.raw.mz_model_set(self.handle, name.encode(), _pointer(words), words.size))
+
+    def _set_int8(self, name: str, values: np.ndarray, scales: np.ndarray) -> None:
+        rows, by = np.ascontiguousarray(values), np.ascontiguousarray(scales)
+        if rows.dtype != np.int8 or by.dtype != np.float32 or rows.ndim != 2 or by.shape != rows.shape[:1]:
+            raise ValueError(f"{name} must be int8 rows with a float32 scale each")
+        given = (name.encode(), _pointer(rows), _pointer(by), *rows.shape)
+        self.library.check(self.raw.mz_model_set_int8(self.handle, *given))
 
     @property
     def target(self) -> str:
@@ -288,14 +355,15 @@ class NativeModel(Handle):
         rows = _ids(ids)
         self.library.check(self.raw.mz_encode(self.handle, cache.handle, _pointer(rows), start, len(rows)))
 
-    def forward(self, cache: NativeCache, ids: Sequence[int] | np.ndarray, start: int, causal: bool) -> np.ndarray:
-        """Logits (n, vocab) of rows behind `start` cached ones."""
-        rows = _ids(ids)
+    def forward(
+        self, cache: NativeCache, context: Sequence[int] | np.ndarray, canvas: Sequence[int] | np.ndarray, start: int,
+        decided: int = 0,
+    ) -> np.ndarray:  # fmt: skip
+        """Logits (len(context) + len(canvas), vocab) of rows of two kinds behind `start` cached ones."""
+        rows = np.concatenate((_ids(context), _ids(canvas)))
         logits = np.empty((len(rows), self.shape.vocab_size), dtype=np.float32)
-        done = self.raw.mz_forward(
-            self.handle, cache.handle, _pointer(rows), start, len(rows), int(causal), _pointer(logits)
-        )
-        self.library.check(done)
+        given = (_pointer(rows), start, len(context), len(canvas), decided, _pointer(logits))
+        self.library.check(self.raw.mz_forward(self.handle, cache.handle, *given))
         return logits
 
 
@@ -308,32 +376,20 @@ class NativeCache(Handle):
 
 
 class NativeRun(Handle):
-    """One denoising run, going on in a thread of its own; leaving its `with` block ends it.
+    """One run of a loop, going on in a thread of its own; leaving its `with` block ends it.
 
-    With `autoregressive_from`, the last context token, the same canvas is decoded token by token.
+    `close` returns how many forward passes ran.
     """
 
     def __init__(
-        self,
-        model: NativeModel,
-        cache: NativeCache,
-        n_context: int,
-        control: Control,
-        flags: np.ndarray,
-        autoregressive_from: int | None = None,
+        self, model: NativeModel, cache: NativeCache, n_context: int, control: Control, flags: np.ndarray
     ) -> None:
         self.ended = False  # no further draft will come
         kinds = np.ascontiguousarray(flags, dtype=np.uint8)
         if kinds.shape != (model.shape.vocab_size,):
             raise ValueError(f"flags of {kinds.size} tokens, not {model.shape.vocab_size}")
-        given = (ctypes.byref(control), _pointer(kinds))
-        if autoregressive_from is None:
-            started = model.raw.mz_run_start(model.handle, cache.handle, n_context, *given)
-        else:
-            started = model.raw.mz_run_start_autoregressive(
-                model.handle, cache.handle, n_context, autoregressive_from, *given
-            )
-        super().__init__(model.library, "run", started)
+        given = (n_context, ctypes.byref(control), _pointer(kinds))
+        super().__init__(model.library, "run", model.raw.mz_run_start(model.handle, cache.handle, *given))
 
     def next(self, timeout_us: int) -> DraftSlot | None:
         """The next draft; None if none came in time, or if the run has `ended`."""
@@ -344,7 +400,7 @@ class NativeRun(Handle):
 
     @property
     def steps(self) -> int:
-        """Forward passes so far."""
+        """Forward passes that ran so far, read or not."""
         return int(self.raw.mz_run_steps(self.handle))
 
     def cancel(self) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MAX_ROWS = 128  # of a canvas, and of a forward pass
+
 # What a token is, one byte per id. LEFT and RIGHT depend on the request (token healing).
 SPECIAL = 1  # never text
 END = 2  # the end of a hole
@@ -41,12 +43,18 @@ class Verdict:
     """How drafted tokens are judged by causal rows, the other policy.
 
     A pass judges up to `judge_rows` drafted tokens and runs a canvas of up to `canvas_rows` rows, which drafts the
-    tokens that it gives at least the probability `draft_above`. With neither it decodes token by token.
+    tokens that it gives at least the probability `draft_above`. With neither it decodes token by token. Both and the
+    token in front of them are at most MAX_ROWS.
     """
 
     draft_above: float = 0.3
     judge_rows: int = 8
     canvas_rows: int = 16
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for rows that do not fit a forward pass."""
+        if min(self.judge_rows, self.canvas_rows) < 0 or self.judge_rows + self.canvas_rows >= MAX_ROWS:
+            raise ValueError(f"judge_rows and canvas_rows must be 0 to {MAX_ROWS - 1} together")
 
 
 TOKEN_BY_TOKEN = Verdict(judge_rows=0, canvas_rows=0)

@@ -1,8 +1,9 @@
-// What one denoising step decides: row statistics, rules for tokens, reveal, revise, drafts, random numbers.
+// What one forward pass of a run is made of, and what is decided behind it: rules for tokens, statistics, both loops.
 //
-// Rule: plain functions on plain arrays, for the host and for the device; no allocation, no library. The plain-torch
-// twin `cuda_ext/reference.py` defines what is right. Every function is `static inline`, so that objects compiled for
-// different instruction sets never share a copy.
+// Rule: plain functions on plain arrays, for the host and for the device; no allocation, no library. What is right is
+// defined in Python: `cuda_ext/reference.py` and diffusion/denoise.py for the threshold loop, diffusion/verdict.py for
+// the other. Every function is `static inline`, so that objects compiled for different instruction sets never share a
+// copy.
 #pragma once
 
 #include <math.h>
@@ -14,9 +15,19 @@
 #define MZ_HD static inline
 #endif
 
-#define MZ_ABI_VERSION 3
-#define MZ_MAX_ROWS 128  // rows of a canvas
+#define MZ_ABI_VERSION 4
+#define MZ_MAX_ROWS 128  // rows of a canvas, and of a forward pass
 #define MZ_MAX_HOLES 8
+#define MZ_NONE (-1)  // an id that a model does not have
+
+// Which of the known variations of the transformer a model has (diffusion/model/config.py).
+enum mz_shape_flag {
+  MZ_QKV_BIAS = 1,  // "blocks.N.qkv.bias"
+  MZ_QK_NORM = 2,   // queries and keys are normed per head
+  MZ_OWN_HEAD = 4,  // "head.weight"; else the output matrix is the embedding
+  MZ_EXTRAS = 8,    // a norm behind the embedding, a canvas embedding, neighbours
+  MZ_SHIFT = 16,    // the row before predicts a canvas row's token
+};
 
 // What a token is, one byte per id of the vocabulary; LEFT and RIGHT depend on the request (token healing).
 enum mz_token_flag {
@@ -29,7 +40,14 @@ enum mz_token_flag {
 
 // ---- Structures shared with Python (ctypes) and with the device. Fields are ordered so that only an end is padded.
 
-// One denoising run, written by the host, read only for the loop.
+// Sizes of a model. `context_sees` and `canvas_sees`: rows of a kind see one another in blocks of so many, and all
+// before them: 1 is causal.
+typedef struct {
+  int32_t vocab_size, d_model, n_layers, n_heads, n_kv_heads, d_ff, d_head, flags, context_sees, canvas_sees;
+  float rope_base, norm_eps;
+} mz_shape;
+
+// One run, written by the host, read only for the loop.
 typedef struct {
   uint64_t seed;
   int64_t deadline_us;  // from the start of the run; negative: none
@@ -45,9 +63,16 @@ typedef struct {
   float threshold, revise_below, temperature;
   float stop_below;  // the run may end when its text is right with a smaller chance; 0: only when all is decided
   uint32_t present;  // bit f: some token of the vocabulary has exactly the flags f
+
+  // Draft and verdict, instead of thresholds. The canvas is blank; mask_id may be MZ_NONE where there are no canvas rows.
+  int32_t verdict;                  // whether the drafted tokens are judged by causal rows
+  int32_t judge_rows, canvas_rows;  // of a pass, at most; with neither it decodes token by token
+  float draft_above;                // the canvas drafts tokens of at least this probability
+  int32_t last_id;                  // the last context token: the loop may start by running it again
+  int32_t n_drafted, drafted[MZ_MAX_ROWS];  // the first draft of the first hole
 } mz_control;
 
-// What the loop changes.
+// What both loops change.
 typedef struct {
   int32_t step, revisions_left;
   int32_t ids[MZ_MAX_ROWS];
@@ -55,9 +80,38 @@ typedef struct {
   float probability[MZ_MAX_ROWS];
 } mz_canvas;
 
+// Which tokens a row may hold and which end its hole, by their flags.
+typedef struct {
+  uint32_t forbid;           // none of these flags
+  uint32_t need, also_need;  // at least one of each of these, unless 0
+  uint32_t ends;             // tokens with one of these end the hole
+} mz_rule;
+
+// What the verdict loop changes besides: the decided text behind the context.
+typedef struct {
+  int32_t row;          // the canvas row to be decided next; n_rows: all are
+  int32_t cached;       // tokens whose keys and values are in the cache, the context's included
+  int32_t last;         // the last one of these
+  int32_t n_pending, pending[MZ_MAX_ROWS];  // decided tokens behind those
+  int32_t n_drafted, drafted[MZ_MAX_ROWS];  // proposed for the rows from `row` on
+  int32_t guess[MZ_MAX_ROWS];               // the canvas with every row decided, as the last pass would have it
+} mz_stream;
+
+// One forward pass: rows of two kinds behind `start` cached tokens, as `mz_forward` takes them.
+typedef struct {
+  int32_t start, n_context, n_canvas, decided;
+  int32_t ids[MZ_MAX_ROWS];     // context rows, then canvas rows
+  int32_t n_wanted;             // rows whose statistics are looked at; each has in the arrays below
+  int32_t wanted[MZ_MAX_ROWS];  // which row of the pass it is,
+  int32_t at[MZ_MAX_ROWS];      // which canvas row it speaks of,
+  int32_t own[MZ_MAX_ROWS];     // the token that row holds,
+  mz_rule rule[MZ_MAX_ROWS];    // and what it may hold
+} mz_plan;
+
 // One draft, as the host reads it.
 typedef struct {
-  int32_t step, done, late;  // late: the deadline decided
+  int32_t step, done, late;  // step: forward passes so far; late: the deadline decided
+  int32_t cached;              // tokens that are exactly in the cache now: the context and decided ones behind it
   int32_t ids[MZ_MAX_ROWS];    // the canvas after the step, masked rows included
   int32_t guess[MZ_MAX_ROWS];  // the same with every masked row decided
   float probability[MZ_MAX_ROWS];
@@ -79,13 +133,6 @@ typedef struct {
   int32_t best;  // best text token, 0 if no text is possible
   float probability, end, entropy, own;
 } mz_row;
-
-// Which tokens a row may hold and which end its hole, by their flags.
-typedef struct {
-  uint32_t forbid;           // none of these flags
-  uint32_t need, also_need;  // at least one of each of these, unless 0
-  uint32_t ends;             // tokens with one of these end the hole
-} mz_rule;
 
 // ---- Tokens and rows
 
@@ -216,7 +263,31 @@ MZ_HD float mz_gumbel(uint64_t seed, uint32_t step, uint32_t row, uint32_t token
   return -logf(-logf(uniform));
 }
 
-// ---- One step's decisions. `rows` has n_rows entries; those without statistics are never looked at.
+// ---- The threshold loop. `rows` has n_rows entries; those without statistics are never looked at.
+
+// Adds a row to those whose statistics are wanted.
+MZ_HD void mz_want(mz_plan* plan, int row, int at, int32_t own, mz_rule rule) {
+  const int i = plan->n_wanted++;
+  plan->wanted[i] = row, plan->at[i] = at, plan->own[i] = own, plan->rule[i] = rule;
+}
+
+// The pass of a step: the rows of the canvas that still matter.
+MZ_HD void mz_plan_step(const mz_control* c, const mz_canvas* s, const uint8_t* flags, int n_context, mz_plan* plan) {
+  plan->start = n_context, plan->n_context = 0, plan->decided = 0;
+  plan->n_canvas = mz_n_active(c, s);
+  plan->n_wanted = 0;
+  for (int row = 0; row < plan->n_canvas; ++row) {
+    plan->ids[row] = s->ids[row];
+    if (mz_needs_stat(c, s, row)) mz_want(plan, row, row, s->ids[row], mz_row_rule(c, s, flags, row));
+  }
+}
+
+// `found` (n_wanted) by canvas row; rows that left the canvas are certain ends.
+MZ_HD void mz_spread(const mz_control* c, const mz_plan* plan, const mz_row* found, mz_row* rows) {
+  for (int row = 0; row < c->n_rows; ++row)
+    rows[row] = row < plan->n_canvas ? mz_row{0, 0, 0, 0, 0} : mz_row_gone(c);
+  for (int i = 0; i < plan->n_wanted; ++i) rows[plan->at[i]] = found[i];
+}
 
 // Row where the hole [start, stop) ends as far as is known: a revealed end, or a masked row that is likelier to be one
 // than not. Rows in front of revealed text cannot be ends. `stop` if there is none.
@@ -310,7 +381,8 @@ MZ_HD int mz_unsure(const mz_control* c, const mz_canvas* s) {
 
 // The whole step behind the forward pass: choose, revise, write, draft. Returns whether the run is done.
 // `late`: the deadline has passed, so this step decides everything.
-MZ_HD int mz_commit(const mz_control* c, mz_canvas* s, const uint8_t* flags, const mz_row* rows, int late, mz_draft* out) {
+MZ_HD int mz_commit(const mz_control* c, mz_canvas* s, const uint8_t* flags, const mz_row* rows, int n_context, int late,
+                    mz_draft* out) {
   int32_t written[MZ_MAX_ROWS], doubted[MZ_MAX_ROWS];
   const int last = late || s->step + 1 >= c->max_steps;
   s->step += 1;
@@ -337,7 +409,225 @@ MZ_HD int mz_commit(const mz_control* c, mz_canvas* s, const uint8_t* flags, con
   out->step = s->step;
   out->done = last || n_masked == 0 || mz_unsure(c, s);
   out->late = late;
+  out->cached = n_context;
   mz_guess(c, s, rows, out->guess);
   for (int row = 0; row < c->n_rows; ++row) out->ids[row] = s->ids[row], out->probability[row] = s->probability[row];
   return out->done;
+}
+
+// ---- The verdict loop: drafted tokens are judged by causal rows, and drafted anew on a canvas behind them
+
+// The row behind the hole that `row` is in.
+MZ_HD int mz_hole_stop(const mz_control* c, int row) {
+  for (int h = 0; h < c->n_holes; ++h)
+    if (row >= c->hole_start[h] && row < c->hole_stop[h]) return c->hole_stop[h];
+  return row;
+}
+
+// Moves the stream over fixed text, which is decided, to the next row of a hole.
+MZ_HD void mz_skip_fixed(const mz_control* c, mz_stream* t) {
+  for (; t->row < c->n_rows && c->fixed[t->row]; ++t->row) t->pending[t->n_pending++] = c->ids[t->row];
+}
+
+MZ_HD int mz_stream_done(const mz_control* c, const mz_stream* t) { return t->row >= c->n_rows; }
+
+MZ_HD void mz_stream_start(const mz_control* c, int n_context, mz_canvas* s, mz_stream* t) {
+  mz_canvas_start(c, s);
+  t->row = t->n_pending = 0;
+  t->cached = n_context, t->last = c->last_id;
+  t->n_drafted = c->n_drafted;
+  for (int i = 0; i < c->n_drafted; ++i) t->drafted[i] = c->drafted[i];
+  for (int row = 0; row < c->n_rows; ++row) t->guess[row] = c->fixed[row] ? c->ids[row] : c->end_id;
+  mz_skip_fixed(c, t);
+}
+
+// The canvas of the next pass, the draft and masks behind it: how many rows, written to `window`.
+MZ_HD int mz_window(const mz_control* c, const mz_canvas* s, const mz_stream* t, int32_t* window) {
+  const int left = c->n_rows - t->row, n = c->canvas_rows < left ? c->canvas_rows : left;
+  const int here = mz_hole_stop(c, t->row) - t->row;
+  for (int i = 0; i < n; ++i) window[i] = i < t->n_drafted && i < here ? t->drafted[i] : s->ids[t->row + i];
+  return n;
+}
+
+// The next pass: pending tokens, the draft that is judged, the canvas. Where they are too many for one pass, pending
+// tokens alone, and nothing is decided behind it. `s` is left as it was.
+MZ_HD void mz_plan_verdict(const mz_control* c, mz_canvas* s, mz_stream* t, const uint8_t* flags, mz_plan* plan) {
+  if (!t->n_pending) t->pending[t->n_pending++] = t->last, t->cached -= 1;  // the last token speaks again
+  const int room = mz_hole_stop(c, t->row) - t->row - 1;
+  int n_judged = t->n_drafted < c->judge_rows ? t->n_drafted : c->judge_rows;
+  n_judged = n_judged < room ? n_judged : room;
+  int32_t window[MZ_MAX_ROWS];
+  const int n_window = mz_window(c, s, t, window);
+  const int fits = t->n_pending + n_judged + n_window <= MZ_MAX_ROWS;
+  plan->start = t->cached, plan->n_wanted = 0;
+  plan->decided = fits ? t->n_pending : t->n_pending - 1;
+  plan->n_context = fits ? t->n_pending + n_judged : t->n_pending - 1;
+  plan->n_canvas = fits ? n_window : 0;
+  for (int i = 0; i < plan->decided; ++i) plan->ids[i] = t->pending[i];
+  if (!fits) return;
+  for (int i = 0; i <= n_judged; ++i) {  // each row's rule as token by token would have it
+    mz_want(plan, t->n_pending - 1 + i, t->row + i, 0, mz_row_rule(c, s, flags, t->row + i));
+    if (i < n_judged) s->ids[t->row + i] = plan->ids[t->n_pending + i] = t->drafted[i];
+  }
+  for (int i = 0; i < n_judged; ++i) s->ids[t->row + i] = c->mask_id;
+  for (int i = 0; i < n_window; ++i) {
+    plan->ids[plan->n_context + i] = window[i];
+    mz_want(plan, plan->n_context + i, t->row + i, 0, mz_row_rule(c, s, flags, t->row + i));
+  }
+}
+
+MZ_HD int mz_row_ends(mz_row row) { return row.end >= row.probability; }
+
+// Writes `token` at the next row; the end settles the rest of its hole.
+MZ_HD void mz_decide(const mz_control* c, mz_canvas* s, mz_stream* t, int32_t token, float probability) {
+  const int stop = token == c->end_id ? mz_hole_stop(c, t->row) : t->row + 1;
+  for (; t->row < stop; ++t->row) s->ids[t->row] = token, s->probability[t->row] = probability;
+}
+
+// Decides rows from the left: those drafted tokens that the causal rows say, and one more. How many tokens of text,
+// written to `decided`; `accepted`: how many drafted ones held.
+MZ_HD int mz_judge(const mz_control* c, mz_canvas* s, mz_stream* t, const mz_row* rows, int n_judged, int32_t* decided,
+                   int* accepted) {
+  for (int i = 0;; ++i) {
+    const int ends = mz_row_ends(rows[i]);
+    const int32_t token = ends ? c->end_id : rows[i].best;
+    *accepted = i;
+    mz_decide(c, s, t, token, ends ? rows[i].end : rows[i].probability);
+    if (ends) return i;
+    decided[i] = token;
+    if (i == n_judged || token != t->drafted[i]) return i + 1;
+  }
+}
+
+// The next draft: the rest of the last one as long as it holds, else what the canvas `rows` (from row `first` on) say,
+// where they say what was decided last, for the rows behind stand on it.
+MZ_HD void mz_next_draft(const mz_control* c, mz_stream* t, const mz_row* rows, int n_window, int first, int n_judged,
+                         int accepted, const int32_t* decided, int n_decided) {
+  const int rest = t->n_drafted - n_judged, hole_stop = mz_hole_stop(c, t->row);
+  const int goes_on = n_decided > 0 && n_decided == t->row - first && t->row != hole_stop, last = n_decided - 1;
+  if (goes_on && accepted == n_judged && rest > 0 && t->drafted[n_judged] == decided[last]) {
+    for (int i = 0; i + 1 < rest; ++i) t->drafted[i] = t->drafted[n_judged + 1 + i];
+    t->n_drafted = rest - 1;
+    return;
+  }
+  t->n_drafted = 0;
+  const int stop = n_window < hole_stop - first ? n_window : hole_stop - first;
+  if (!goes_on || last >= stop || mz_row_ends(rows[last]) || rows[last].best != decided[last]) return;
+  for (int i = last + 1; i < stop && !mz_row_ends(rows[i]) && rows[i].probability >= c->draft_above; ++i)
+    t->drafted[t->n_drafted++] = rows[i].best;
+}
+
+// Undecided rows hold what the canvas says up to where it would end the hole, ends behind.
+MZ_HD void mz_guess_stream(const mz_control* c, const mz_canvas* s, mz_stream* t, const mz_row* rows, int n_window,
+                           int first) {
+  for (int row = 0; row < c->n_rows; ++row) t->guess[row] = mz_masked(c, s, row) ? c->end_id : s->ids[row];
+  for (int h = 0; h < c->n_holes; ++h)
+    for (int row = c->hole_start[h]; row < c->hole_stop[h]; ++row) {
+      const int at = row - first;
+      if (!mz_masked(c, s, row) || at < 0 || at >= n_window) continue;
+      if (mz_row_ends(rows[at])) break;
+      t->guess[row] = rows[at].best;
+    }
+}
+
+// The draft of what is decided now; whether it is the last.
+MZ_HD int mz_draft_stream(const mz_control* c, const mz_canvas* s, const mz_stream* t, int late, mz_draft* out) {
+  out->step = s->step;
+  out->late = late && !mz_stream_done(c, t);
+  out->done = late || mz_stream_done(c, t) || mz_unsure(c, s);
+  out->cached = t->cached;
+  for (int row = 0; row < c->n_rows; ++row)
+    out->ids[row] = s->ids[row], out->guess[row] = t->guess[row], out->probability[row] = s->probability[row];
+  return out->done;
+}
+
+// Moves the first `n` tokens of the pass into the cache; `rest` are pending then.
+MZ_HD void mz_keep(mz_stream* t, const mz_plan* plan, int n, const int32_t* rest, int n_rest) {
+  t->cached += n;
+  t->last = plan->ids[n - 1];
+  for (int i = 0; i < n_rest; ++i) t->pending[i] = rest[i];
+  t->n_pending = n_rest;
+}
+
+// Everything behind a pass of the verdict loop; `rows` are those of its wanted rows. `out` is written, and 1 returned
+// where it is the last draft, unless the pass only filled the cache.
+MZ_HD int mz_commit_verdict(const mz_control* c, mz_canvas* s, mz_stream* t, const mz_plan* plan, const mz_row* rows,
+                            mz_draft* out) {
+  s->step += 1;
+  if (!plan->n_wanted) {
+    const int32_t speaks = t->pending[plan->n_context];
+    mz_keep(t, plan, plan->n_context, &speaks, 1);
+    return 0;
+  }
+  const int n_judged = plan->n_context - plan->decided, first = t->row;
+  const mz_row* canvas = rows + n_judged + 1;
+  int32_t decided[MZ_MAX_ROWS];
+  int accepted;
+  const int n_decided = mz_judge(c, s, t, rows, n_judged, decided, &accepted);
+  mz_keep(t, plan, plan->decided + accepted, decided + accepted, n_decided - accepted);
+  mz_next_draft(c, t, canvas, plan->n_canvas, first, n_judged, accepted, decided, n_decided);
+  mz_guess_stream(c, s, t, canvas, plan->n_canvas, first);
+  mz_skip_fixed(c, t);
+  return mz_draft_stream(c, s, t, 0, out);
+}
+
+// ---- What is refused, on the host: the message, or null for a control that may be. `capacity`: of the cache, in tokens.
+
+static inline int mz_is_finite(float x) { return x - x == 0; }
+
+static inline int mz_bad_id(const mz_shape* shape, int32_t id) { return id < 0 || id >= shape->vocab_size; }
+
+static inline const char* mz_check_rows(const mz_control* c, const mz_shape* shape) {
+  if (c->n_rows < 1 || c->n_rows > MZ_MAX_ROWS) return "a canvas has 1 to 128 rows";
+  if (c->n_holes < 1 || c->n_holes > MZ_MAX_HOLES) return "a canvas has 1 to 8 holes";
+  for (int h = 0, last = 0; h < c->n_holes; last = c->hole_stop[h++])
+    if (c->hole_start[h] < last || c->hole_stop[h] <= c->hole_start[h] || c->hole_stop[h] > c->n_rows)
+      return "holes must be ascending rows of the canvas";
+  if (mz_bad_id(shape, c->end_id) || (c->mask_id != MZ_NONE && mz_bad_id(shape, c->mask_id)))
+    return "a token id that is not in the vocabulary";
+  for (int row = 0; row < c->n_rows; ++row) {
+    if (c->ids[row] != c->mask_id && mz_bad_id(shape, c->ids[row])) return "a token id that is not in the vocabulary";
+    if (!(c->probability[row] >= 0 && c->probability[row] <= 1)) return "probabilities must be 0 to 1";
+    if (!c->fixed[row] && mz_hole_stop(c, row) == row) return "rows outside the holes must be fixed";
+    if (c->fixed[row] && mz_bad_id(shape, c->ids[row])) return "a token id that is not in the vocabulary";
+  }
+  return 0;
+}
+
+static inline const char* mz_check_threshold(const mz_control* c) {
+  if (c->max_steps < 1 || c->max_steps > 4096) return "max_steps must be 1 to 4096";
+  if (c->max_revisions < 0) return "max_revisions must not be negative";
+  if (!mz_is_finite(c->threshold) || !mz_is_finite(c->revise_below)) return "thresholds must be finite";
+  if (c->mask_id == MZ_NONE) return "a canvas needs a mask";
+  return 0;
+}
+
+static inline const char* mz_check_verdict(const mz_control* c, const mz_shape* shape) {
+  if (c->judge_rows < 0 || c->canvas_rows < 0 || c->judge_rows > MZ_MAX_ROWS || c->canvas_rows > MZ_MAX_ROWS ||
+      c->judge_rows + c->canvas_rows >= MZ_MAX_ROWS)
+    return "judge_rows and canvas_rows must be 0 to 127 together";
+  if (c->mask_id == MZ_NONE && c->canvas_rows) return "a canvas needs a mask";
+  if (!mz_is_finite(c->draft_above)) return "thresholds must be finite";
+  if (shape->context_sees != 1) return "only a model whose context is causal judges drafts";
+  if (mz_bad_id(shape, c->last_id)) return "a token id that is not in the vocabulary";
+  for (int row = 0; row < c->n_rows; ++row)
+    if (mz_hole_stop(c, row) != row && (c->fixed[row] || c->ids[row] != c->mask_id))
+      return "holes must be blank where drafts are judged";
+  if (c->n_drafted < 0 || c->n_drafted > c->hole_stop[0] - c->hole_start[0]) return "a draft must fit the first hole";
+  for (int i = 0; i < c->n_drafted; ++i)
+    if (mz_bad_id(shape, c->drafted[i])) return "a token id that is not in the vocabulary";
+  return 0;
+}
+
+static inline const char* mz_check_control(const mz_control* c, const mz_shape* shape, int64_t n_context,
+                                           int64_t capacity) {
+  const char* fault = mz_check_rows(c, shape);
+  if (!fault) fault = c->verdict ? mz_check_verdict(c, shape) : mz_check_threshold(c);
+  if (fault) return fault;
+  if (!mz_is_finite(c->temperature) || c->temperature < 0) return "the temperature must not be negative";
+  if (!mz_is_finite(c->stop_below)) return "stop_below must be finite";
+  if (n_context < 0 || n_context + c->n_rows + (c->verdict ? c->judge_rows : 0) > capacity)
+    return "rows that do not fit the cache";
+  if (!n_context && (c->verdict || shape->flags & MZ_SHIFT)) return "there must be a token in front of the canvas";
+  return 0;
 }
