@@ -204,6 +204,26 @@ MEASURES: dict[str, tuple[Any, list[Any]]] = {
 }
 
 
+def tensor_sizes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Names and sizes of the tensors that a model of this shape is given."""
+    d, ff, n_q = shape.d_model, shape.d_ff, shape.n_heads * shape.d_head
+    n_qkv = n_q + 2 * shape.n_kv_heads * shape.d_head
+    sizes: dict[str, tuple[int, ...]] = {"embed.weight": (shape.vocab_size, d), "norm.weight": (d,)}
+    if shape.flags & OWN_HEAD:
+        sizes["head.weight"] = (shape.vocab_size, d)
+    if shape.flags & EXTRAS:
+        sizes |= {"left": (shape.vocab_size + 1, d), "right": (shape.vocab_size + 1, d)}
+        sizes |= {"embed_norm.weight": (d,), "canvas_embed": (d,)}
+    matrices = {"qkv": (n_qkv, d), "o": (d, n_q), "gate_up": (2 * ff, d), "down": (d, ff)}
+    gains = {"attn_norm.weight": d, "mlp_norm.weight": d}
+    gains |= {"q_norm.weight": shape.d_head, "k_norm.weight": shape.d_head} if shape.flags & QK_NORM else {}
+    gains |= {"qkv.bias": n_qkv} if shape.flags & QKV_BIAS else {}
+    for layer in range(shape.n_layers):
+        sizes |= {f"blocks.{layer}.{name}.weight": size for name, size in matrices.items()}
+        sizes |= {f"blocks.{layer}.{name}": (n,) for name, n in gains.items()}
+    return sizes
+
+
 class Library:
     """A loaded library whose structures and ABI are ours; `raw` has the functions of c_api.h."""
 

@@ -1,7 +1,7 @@
 // The C ABI of the CPU library: checks what it is given, and turns exceptions into return values.
 #include "mezzotint/c_api.h"
 
-#include <cmath>
+#include <algorithm>
 #include <exception>
 #include <memory>
 #include <string>
@@ -51,46 +51,38 @@ void check_ids(const int32_t* ids, int n, int vocab_size) {
   for (int i = 0; i < n; ++i) check(ids[i] >= 0 && ids[i] < vocab_size, "a token id that is not in the vocabulary");
 }
 
-void check_rows(const mz_model* model, const mz_cache* cache, int64_t start, int64_t n) {
+void check_pair(const mz_model* model, const mz_cache* cache) {
   check(model && cache, "a null handle");
   check(model->model == cache->model, "a cache of another model");
-  check(start >= 0 && n > 0 && start + n <= cache->cache->capacity(), "rows that do not fit the cache");
 }
 
-void check_control(const mz_control& c, int vocab_size) {
-  check(c.n_rows > 0 && c.n_rows <= MZ_MAX_ROWS, "a canvas has 1 to 128 rows");
-  check(c.n_holes > 0 && c.n_holes <= MZ_MAX_HOLES, "a canvas has 1 to 8 holes");
-  for (int h = 0, last = 0; h < c.n_holes; last = c.hole_stop[h++])
-    check(c.hole_start[h] >= last && c.hole_stop[h] > c.hole_start[h] && c.hole_stop[h] <= c.n_rows,
-          "holes must be ascending rows of the canvas");
-  check_ids(c.ids, c.n_rows, vocab_size);
-  check_ids(&c.mask_id, 1, vocab_size);
-  check_ids(&c.end_id, 1, vocab_size);
-  check(c.max_steps > 0 && c.max_steps <= 4096, "max_steps must be 1 to 4096");
-  check(c.max_revisions >= 0, "max_revisions must not be negative");
-  check(std::isfinite(c.threshold) && std::isfinite(c.revise_below), "thresholds must be finite");
-  check(std::isfinite(c.temperature) && c.temperature >= 0, "the temperature must not be negative");
-  check(std::isfinite(c.stop_below), "stop_below must be finite");
+void check_rows(const mz_shape& shape, const mz_cache* cache, const Rows& rows) {
+  check(rows.start >= 0 && rows.n_context >= 0 && rows.n_canvas >= 0 && rows.n() > 0 &&
+            (int64_t)rows.start + rows.n_context + rows.n_canvas <= cache->cache->capacity(),
+        "rows that do not fit the cache");
+  check(rows.decided >= 0 && rows.decided <= rows.n_context, "decided rows are context rows");
+  check(!rows.n_canvas || rows.n() <= MZ_MAX_ROWS, "a pass with a canvas has 1 to 128 rows");
+  check(!rows.n_canvas || !(shape.flags & MZ_SHIFT) || rows.start + rows.decided,
+        "there must be a token in front of the canvas");
+  check(rows.n() <= MZ_MAX_ROWS || shape.context_sees <= MZ_MAX_ROWS, "a block of more than 128 rows is encoded whole");
 }
 
-mz_run* start_run(mz_model* model, mz_cache* cache, int32_t n_context, int32_t last_id, const mz_control* control,
-                  const uint8_t* flags) {
-  check(control && flags, "a null pointer");
-  check(control->n_rows > 0, "a canvas has 1 to 128 rows");
-  check_rows(model, cache, n_context, control->n_rows);
-  check_control(*control, model->model->shape().vocab_size);
-  model->model->check_ready();
-  return new mz_run{{model->model, cache->cache, n_context, *control, flags, last_id}};
+// How many of the `left` rows from `start` on a pass takes: all, or whole blocks.
+int piece(int start, int left, int block) {
+  if (left <= MZ_MAX_ROWS) return left;
+  return (start + MZ_MAX_ROWS) / block * block - start;
 }
 
 // In pieces, where there are more rows than a forward pass takes.
-void forward(const mz_model& model, const Cache& cache, const int32_t* ids, int start, int n, bool causal,
-             float* logits) {
-  for (int done = 0; done < n; done += MZ_MAX_ROWS) {
+void forward(const mz_model& model, const Cache& cache, const Rows& rows, float* logits) {
+  const mz_shape& shape = model.model->shape();
+  for (int done = 0, n = 0; done < rows.n(); done += n) {
+    n = piece(rows.start + done, rows.n() - done, shape.context_sees);
+    const bool whole = n == rows.n();
     Wanted wanted;
-    wanted.logits = logits ? logits + (int64_t)done * model.model->shape().vocab_size : nullptr;
-    model.model->forward(cache, ids + done, start + done, std::min(n - done, MZ_MAX_ROWS), causal,
-                         logits || !causal ? &wanted : nullptr, nullptr);
+    wanted.logits = logits ? logits + (int64_t)done * shape.vocab_size : nullptr;
+    const Rows part = whole ? rows : Rows{rows.ids + done, rows.start + done, n, 0, 0};
+    model.model->forward(cache, part, logits ? &wanted : nullptr, nullptr);
   }
 }
 
@@ -102,14 +94,16 @@ const char* mz_target(void) { return mz_pick_isa().name; }
 
 int32_t mz_struct_size(int32_t which) {
   const int32_t sizes[] = {sizeof(mz_control), sizeof(mz_draft),  sizeof(mz_row),
-                           sizeof(mz_shape),   sizeof(mz_canvas), sizeof(mz_rule)};
-  return which >= 0 && which < 6 ? sizes[which] : -1;
+                           sizeof(mz_shape),   sizeof(mz_canvas), sizeof(mz_rule),
+                           sizeof(mz_stream),  sizeof(mz_plan)};
+  return which >= 0 && which < 8 ? sizes[which] : -1;
 }
 
-mz_model* mz_model_create(const mz_shape* shape, int32_t precision, int32_t n_threads) {
+mz_model* mz_model_create(const mz_shape* shape, int32_t precision, int32_t device, int32_t n_threads) {
   return guarded<mz_model*>(nullptr, [&] {
     check(shape, "a null pointer");
     check(precision == MZ_INT8 || precision == MZ_BF16, "the CPU has the precisions bf16 and int8");
+    check(device == 0, "the CPU is one device: cpu");
     check(n_threads > 0 && n_threads <= 256, "1 to 256 threads");
     return new mz_model{std::make_shared<Model>(*shape, precision == MZ_INT8, n_threads)};
   });
@@ -119,6 +113,15 @@ int32_t mz_model_set(mz_model* model, const char* name, const uint16_t* bf16, in
   return guarded(-1, [&] {
     check(model && name && bf16, "a null pointer");
     model->model->set(name, bf16, n);
+    return 0;
+  });
+}
+
+int32_t mz_model_set_int8(mz_model* model, const char* name, const int8_t* q, const float* scales, int64_t rows,
+                          int64_t cols) {
+  return guarded(-1, [&] {
+    check(model && name && q && scales, "a null pointer");
+    model->model->set(name, q, scales, rows, cols);
     return 0;
   });
 }
@@ -144,36 +147,33 @@ mz_cache* mz_cache_create(mz_model* model, int32_t capacity) {
 void mz_cache_destroy(mz_cache* cache) { delete cache; }
 
 int32_t mz_encode(mz_model* model, mz_cache* cache, const int32_t* ids, int32_t start, int32_t n) {
-  return mz_forward(model, cache, ids, start, n, 1, nullptr);
+  return mz_forward(model, cache, ids, start, n, 0, 0, nullptr);
 }
 
-int32_t mz_forward(mz_model* model, mz_cache* cache, const int32_t* ids, int32_t start, int32_t n, int32_t causal,
-                   float* logits) {
+int32_t mz_forward(mz_model* model, mz_cache* cache, const int32_t* ids, int32_t start, int32_t n_context,
+                   int32_t n_canvas, int32_t decided, float* logits) {
   return guarded(-1, [&] {
-    if (n == 0) return 0;
+    check_pair(model, cache);
+    if (n_context == 0 && n_canvas == 0) return 0;
     check(ids, "a null pointer");
-    check_rows(model, cache, start, n);
-    check(causal || n <= MZ_MAX_ROWS, "a canvas has 1 to 128 rows");
-    check_ids(ids, n, model->model->shape().vocab_size);
+    const Rows rows = {ids, start, n_context, n_canvas, decided};
+    check_rows(model->model->shape(), cache, rows);
+    check_ids(ids, rows.n(), model->model->shape().vocab_size);
     check(!cache->cache->busy, "a run is using this cache");
-    forward(*model, *cache->cache, ids, start, n, causal, logits);
+    forward(*model, *cache->cache, rows, logits);
     return 0;
   });
 }
 
 mz_run* mz_run_start(mz_model* model, mz_cache* cache, int32_t n_context, const mz_control* control,
                      const uint8_t* flags) {
-  return guarded<mz_run*>(nullptr, [&] { return start_run(model, cache, n_context, -1, control, flags); });
-}
-
-mz_run* mz_run_start_autoregressive(mz_model* model, mz_cache* cache, int32_t n_context, int32_t last_id,
-                                    const mz_control* control, const uint8_t* flags) {
   return guarded<mz_run*>(nullptr, [&] {
-    check(control && control->n_holes == 1, "autoregressive decoding fills one hole");
-    check(n_context > 0, "autoregressive decoding needs a context");
-    check(model, "a null handle");
-    check_ids(&last_id, 1, model->model->shape().vocab_size);
-    return start_run(model, cache, n_context, last_id, control, flags);
+    check_pair(model, cache);
+    check(control && flags, "a null pointer");
+    const char* fault = mz_check_control(control, &model->model->shape(), n_context, cache->cache->capacity());
+    if (fault) throw Error{fault};
+    model->model->check_ready();
+    return new mz_run{{model->model, cache->cache, n_context, *control, flags}};
   });
 }
 
@@ -189,7 +189,14 @@ void mz_run_cancel(mz_run* run) {
 }
 
 int32_t mz_run_steps(mz_run* run) { return run ? run->run.steps() : 0; }
-void mz_run_destroy(mz_run* run) { delete run; }
+
+int32_t mz_run_destroy(mz_run* run) {
+  if (!run) return 0;
+  run->run.finish();
+  const int steps = run->run.steps();
+  delete run;
+  return steps;
+}
 
 void mz_test_row_stats(const float* logits, int32_t n_rows, int32_t vocab, const uint8_t* flags, const mz_rule* rules,
                        const int32_t* own, mz_row* out) {
@@ -205,7 +212,21 @@ void mz_test_rules(const mz_control* control, const mz_canvas* canvas, const uin
 
 int32_t mz_test_commit(const mz_control* control, mz_canvas* canvas, const uint8_t* flags, const mz_row* rows,
                        int32_t late, mz_draft* out) {
-  return mz_commit(control, canvas, flags, rows, late, out);
+  return mz_commit(control, canvas, flags, rows, 0, late, out);
+}
+
+void mz_test_verdict_start(const mz_control* control, int32_t n_context, mz_canvas* canvas, mz_stream* stream) {
+  mz_stream_start(control, n_context, canvas, stream);
+}
+
+void mz_test_verdict_plan(const mz_control* control, mz_canvas* canvas, mz_stream* stream, const uint8_t* flags,
+                          mz_plan* out) {
+  mz_plan_verdict(control, canvas, stream, flags, out);
+}
+
+int32_t mz_test_verdict_commit(const mz_control* control, mz_canvas* canvas, mz_stream* stream, const mz_plan* plan,
+                               const mz_row* rows, mz_draft* out) {
+  return mz_commit_verdict(control, canvas, stream, plan, rows, out);
 }
 
 void mz_test_gumbel(uint64_t seed, int32_t step, int32_t row, int32_t n, float* out) {

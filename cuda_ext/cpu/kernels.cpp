@@ -84,11 +84,11 @@ void quantise(const float* __restrict x, int n, uint8_t* __restrict out, float* 
   *scale = largest / 127.0f;
 }
 
-void rms_norm(const float* x, const float* gain, int n, float* out) {
+void rms_norm(const float* x, const float* gain, float eps, int n, float* out) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int i = 0; i < n; ++i) sum += x[i] * x[i];
-  const float by = 1.0f / __builtin_sqrtf(sum / (float)n + 1e-6f);
+  const float by = 1.0f / __builtin_sqrtf(sum / (float)n + eps);
   SIMD for (int i = 0; i < n; ++i) out[i] = x[i] * by * gain[i];
 }
 
@@ -115,18 +115,29 @@ void rotate(const float* __restrict x, const float* __restrict cos, const float*
   }
 }
 
-float softmax(const float* __restrict s, float scale, int n, int n_padded, uint16_t* __restrict p) {
-  float max = s[0], sum = 0;
+inline float largest_of(const float* __restrict s, int n, float max) {
 #pragma omp simd reduction(max : max)
   for (int i = 0; i < n; ++i) max = s[i] > max ? s[i] : max;
-  const float by = scale * LOG2_E;
+  return max;
+}
+
+inline float exponentials(const float* __restrict s, float max, float by, int n, uint16_t* __restrict p) {
+  float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int i = 0; i < n; ++i) {
     const float e = exp2_fast((s[i] - max) * by);
     sum += e;
     p[i] = round_bf16(e);
   }
-  for (int i = n; i < n_padded; ++i) p[i] = 0;
+  return sum;
+}
+
+float softmax(const float* __restrict s, float scale, mz_seen seen, int n_padded, uint16_t* __restrict p) {
+  const int start = seen.second_start, n = seen.stop - start;
+  const float max = largest_of(s + start, n, largest_of(s, seen.first_stop, -INFINITY)), by = scale * LOG2_E;
+  const float sum = exponentials(s, max, by, seen.first_stop, p) + exponentials(s + start, max, by, n, p + start);
+  memset(p + seen.first_stop, 0, (start - seen.first_stop) * sizeof *p);
+  memset(p + seen.stop, 0, (n_padded - seen.stop) * sizeof *p);
   return sum;
 }
 

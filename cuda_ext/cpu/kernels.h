@@ -26,6 +26,11 @@ typedef struct {
   int32_t k;  // padded to 2
 } mz_bf16;
 
+// Which cache slots a row sees: those before `first_stop`, and [second_start, stop). first_stop <= second_start <= stop.
+typedef struct {
+  int32_t first_stop, second_start, stop;
+} mz_seen;
+
 typedef struct {
   int32_t bias;  // added to int8 activations, to make them unsigned where the instruction wants that
 
@@ -38,13 +43,14 @@ typedef struct {
   void (*from_bf16)(const uint16_t* x, int n, float* out);
   void (*to_bf16)(const float* x, int n, uint16_t* out);
   void (*quantise)(const float* x, int n, uint8_t* out, float* scale);  // to int8 + bias; n padded to 4 in `out`
-  void (*rms_norm)(const float* x, const float* gain, int n, float* out);
+  void (*rms_norm)(const float* x, const float* gain, float eps, int n, float* out);
   void (*add)(const float* x, int n, float* out);                                // out += x
   void (*scale)(const float* x, float by, int n, float* out);                    // out = by x
   void (*silu_mul)(const float* gate, const float* up, int n, float* out);       // out = silu(gate) up
   void (*rotate)(const float* x, const float* cos, const float* sin, int half, uint16_t* out);  // RoPE, to bf16
-  // p = exp(scale (s - max)) in bf16, 0 from n up to n_padded; returns the sum of the unrounded.
-  float (*softmax)(const float* s, float scale, int n, int n_padded, uint16_t* p);
+  // p = exp(scale (s - max)) in bf16 over the scores seen, 0 for the others up to n_padded; returns the sum of the
+  // unrounded.
+  float (*softmax)(const float* s, float scale, mz_seen seen, int n_padded, uint16_t* p);
   // Adds the logits of tokens first_id, first_id + 1, ... to the statistics of a row that holds `own`.
   mz_stat (*stats)(mz_stat so_far, const float* logits, const uint8_t* flags, int n, int first_id, mz_rule rule,
                    int own);
@@ -60,6 +66,6 @@ typedef struct {
   const mz_kernels* kernels;
 } mz_isa;
 
-// The best instruction set of this processor, or the one that MEZZOTINT_ISA names: "portable", "avx2", "vnni",
+// The fastest instruction set of this processor, or the one that MEZZOTINT_ISA names: "portable", "avx2", "vnni",
 // "vnni+bf16". A name that is unknown or that this processor lacks is passed over.
 mz_isa mz_pick_isa(void);

@@ -1,7 +1,7 @@
-// One denoising run: the loop on a thread of its own, its drafts in slots that are there from the start.
+// One run: the loop on a thread of its own, its drafts in slots that are there from the start.
 //
 // Rule: a draft is never dropped, and nothing is allocated once the loop runs. The loop looks for cancellation before
-// every forward pass and between two layers of one.
+// every forward pass and between two layers of one. What it does with a pass is decided in core.h.
 #pragma once
 
 #include <atomic>
@@ -19,9 +19,8 @@ namespace mezzotint {
 
 class Run {
  public:
-  // `last_id`: the last context token, to decode token by token behind it; -1 to denoise.
   Run(std::shared_ptr<Model> model, std::shared_ptr<Cache> cache, int n_context, const mz_control& control,
-      const uint8_t* flags, int last_id);
+      const uint8_t* flags);
   ~Run();
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
@@ -29,14 +28,15 @@ class Run {
   // As mz_run_next; an Error if the loop failed.
   int next(mz_draft* out, int64_t timeout_us);
   void cancel() { cancelled_.store(true, std::memory_order_relaxed); }
+  void finish();  // cancels, and waits for the loop to end
   int steps() const { return steps_.load(std::memory_order_relaxed); }
 
  private:
-  void loop(int last_id);
+  void loop();
   void denoise();
-  void autoregress(int last_id);
+  void judge();
   bool is_late() const;
-  bool predict(int n_active);
+  bool predict(int step);
   mz_draft& slot() { return slots_[written_]; }
   void publish();
 
@@ -48,7 +48,9 @@ class Run {
   const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 
   mz_canvas canvas_;
-  mz_row rows_[MZ_MAX_ROWS];
+  mz_stream stream_;
+  mz_plan plan_;
+  mz_row found_[MZ_MAX_ROWS];  // of the plan's wanted rows
   Wanted wanted_;
 
   std::atomic<bool> cancelled_{false};

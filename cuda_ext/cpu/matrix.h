@@ -8,31 +8,33 @@
 #include <new>
 
 #include "kernels.h"
+#include "pool.h"
 
 namespace mezzotint {
 
-// Zeroed memory at an address that is a multiple of a cache line.
+// Zeroed memory at an address that is a multiple of a cache line; the system gives large ones page by page, as they are
+// written to.
 template <class T>
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(int64_t n) : n_(n) {
-    const size_t bytes = ((size_t)n * sizeof(T) + 63) / 64 * 64;
-    void* memory = std::aligned_alloc(64, bytes ? bytes : 64);
-    if (!memory) throw std::bad_alloc();
-    std::memset(memory, 0, bytes);
-    memory_.reset(static_cast<T*>(memory));
+  explicit Buffer(int64_t n) : memory_(std::calloc((size_t)n * sizeof(T) + LINE, 1)), n_(n) {
+    if (!memory_) throw std::bad_alloc();
+    const uintptr_t at = (reinterpret_cast<uintptr_t>(memory_.get()) + LINE - 1) / LINE * LINE;
+    data_ = reinterpret_cast<T*>(at);
   }
-  T* data() const { return memory_.get(); }
-  T& operator[](int64_t i) const { return memory_.get()[i]; }
+  T* data() const { return data_; }
+  T& operator[](int64_t i) const { return data_[i]; }
   int64_t size() const { return n_; }
   int64_t bytes() const { return n_ * (int64_t)sizeof(T); }
 
  private:
+  static constexpr uintptr_t LINE = 64;
   struct Free {
     void operator()(void* memory) const { std::free(memory); }
   };
-  std::unique_ptr<T[], Free> memory_;
+  std::unique_ptr<void, Free> memory_;
+  T* data_ = nullptr;
   int64_t n_ = 0;
 };
 
@@ -45,30 +47,41 @@ inline float widen(uint16_t bf16) {
   return x;
 }
 
+// Memory that is read from end to end in every pass: in large pages where the system has them, for with pages of 4 KB
+// translating addresses costs as much as reading.
+Buffer<uint8_t> in_large_pages(int64_t n_bytes);
+
 // A weight matrix (out n, in k): a product is what the kernels give for panels [0, n_panels()).
 class Matrix {
  public:
   Matrix() = default;
   Matrix(int n, int k, bool int8, int bias) : n_(n), k_(k), int8_(int8), bias_(bias) {}
 
-  void pack(const uint16_t* bf16);  // (n, k) row-major
-  bool packed() const { return words_.data() || bytes_.data(); }
+  int64_t panel_bytes() const { return (int64_t)n_panels() * MZ_PANEL * k_padded() * (int8_ ? 1 : 2); }
+  void place(uint8_t* memory) { panels_ = memory; }  // zeroed, for `panel_bytes`
+
+  // (n, k) row-major, packed by all threads; the second one takes int8 rows as they are.
+  void pack(const uint16_t* bf16, Pool& pool);
+  void pack(const int8_t* q, const float* scales, Pool& pool);
+  void row(int at, float* out) const;  // what one row is now
   int n() const { return n_; }
   int k() const { return k_; }
   int n_panels() const { return (n_ + MZ_PANEL - 1) / MZ_PANEL; }
-  int64_t bytes() const { return words_.bytes() + bytes_.bytes() + scale_.bytes() + bias_sum_.bytes(); }
-  mz_int8 int8() const { return {bytes_.data(), scale_.data(), bias_sum_.data(), (int32_t)round_up(k_, 4)}; }
-  mz_bf16 bf16() const { return {words_.data(), round_up(k_, 2) * MZ_PANEL, (int32_t)round_up(k_, 2)}; }
+  int64_t bytes() const { return panel_bytes() + scale_.bytes() + bias_sum_.bytes(); }
+  mz_int8 int8() const { return {(int8_t*)panels_, scale_.data(), bias_sum_.data(), (int32_t)k_padded()}; }
+  mz_bf16 bf16() const { return {(uint16_t*)panels_, k_padded() * MZ_PANEL, (int32_t)k_padded()}; }
 
  private:
-  void pack_int8(const uint16_t* row, int at);
-  void pack_bf16(const uint16_t* row, int at);
+  int64_t k_padded() const { return round_up(k_, int8_ ? 4 : 2); }
+  template <class F>
+  void each_panel(Pool& pool, F pack_panel);
+  void put_int8(const int8_t* row, float scale, int at);
+  void put_bf16(const uint16_t* row, int at);
 
   int n_ = 0, k_ = 0;
   bool int8_ = false;
   int bias_ = 0;
-  Buffer<int8_t> bytes_;
-  Buffer<uint16_t> words_;
+  uint8_t* panels_ = nullptr;  // in the model's memory
   Buffer<float> scale_;
   Buffer<int32_t> bias_sum_;
 };

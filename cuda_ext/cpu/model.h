@@ -1,4 +1,4 @@
-// The model: packed weights, context caches, and the forward pass over one canvas or one piece of context.
+// The model: packed weights, and the forward pass over rows of two kinds.
 //
 // Rule: a forward pass is one job of the thread pool; one at a time, whoever asks. What it computes is defined by
 // `cuda_ext/twin.py`.
@@ -11,14 +11,14 @@
 #include <unordered_map>
 #include <vector>
 
+#include "cache.h"
 #include "matrix.h"
 #include "mezzotint/c_api.h"
 #include "pool.h"
 
 namespace mezzotint {
 
-constexpr int MAX_CAPACITY = 1 << 16;  // rows of a cache
-constexpr int SCRATCH = 1 << 16;       // numbers per thread: a block of scores or of logits that stays in L2
+constexpr int SCRATCH = 1 << 16;  // numbers per thread: a block of scores or of logits that stays in L2
 
 // What goes wrong because of what the caller gave.
 struct Error {
@@ -26,45 +26,24 @@ struct Error {
 };
 
 struct Block {
-  Buffer<float> attn_norm, q_norm, k_norm, mlp_norm;
+  Buffer<float> attn_norm, q_norm, k_norm, mlp_norm, qkv_bias;  // those that the model has
   Matrix qkv, o, gate_up, down;
 };
 
-// Keys and values in bf16 panels: per layer and key head, keys as columns ([d/2][16 keys][2] each 16), values as rows
-// ([rows/2][16 dims][2] each 16 dims), so that attention is two matrix products like all others.
-class Cache {
- public:
-  Cache(const mz_shape& shape, int capacity);
-
-  int capacity() const { return capacity_; }
-  uint16_t* keys(int layer, int head) const { return keys_.data() + (layer * n_heads_ + head) * head_size_; }
-  uint16_t* values(int layer, int head) const { return values_.data() + (layer * n_heads_ + head) * head_size_; }
-  int64_t value_stride() const { return (int64_t)rows_ * MZ_PANEL; }
-  const float* cos(int position) const { return cos_.data() + (int64_t)position * d_head_ / 2; }
-  const float* sin(int position) const { return sin_.data() + (int64_t)position * d_head_ / 2; }
-  int32_t id(int position) const { return ids_[position]; }
-  void put_id(int position, int32_t id) const { ids_.data()[position] = id; }
-  void put_key(int layer, int head, int row, const uint16_t* key) const;
-  void put_value(int layer, int head, int row, const uint16_t* value) const;
-
-  std::atomic<bool> busy{false};  // a run is writing to it
-
- private:
-  int capacity_, rows_, n_heads_, d_head_;  // rows_: capacity in whole panels
-  int64_t head_size_;
-  Buffer<uint16_t> keys_, values_;
-  Buffer<int32_t> ids_;  // of the context tokens
-  Buffer<float> cos_, sin_;
+// Rows behind `start` cached tokens: context rows, then canvas rows that follow the first `decided` of these.
+struct Rows {
+  const int32_t* ids;
+  int start, n_context, n_canvas, decided;
+  int n() const { return n_context + n_canvas; }
+  int stop() const { return start + n(); }  // of the slots
 };
 
-// What is wanted of the rows of a forward pass: nothing, logits of all of them, or statistics of some.
+// What is wanted of the rows of a forward pass: nothing, logits of all of them, or the statistics of some.
 struct Wanted {
-  float* logits = nullptr;            // (n, vocab)
-  std::vector<int> rows;              // for the statistics, with an entry of each of these three
-  std::vector<mz_rule> rules;
-  std::vector<int32_t> own;           // the token that the row holds
-  std::vector<mz_stat> stats;         // out
-  const uint8_t* flags = nullptr;     // (vocab)
+  float* logits = nullptr;         // (n, vocab)
+  const mz_plan* plan = nullptr;   // whose rows are wanted
+  std::vector<mz_stat> stats;      // of these, out
+  const uint8_t* flags = nullptr;  // (vocab)
   float temperature = 0;
   uint64_t seed = 0;
   int step = 0;
@@ -75,27 +54,34 @@ class Model {
   Model(const mz_shape& shape, bool int8, int n_threads);
 
   void set(const std::string& name, const uint16_t* bf16, int64_t n);
+  void set(const std::string& name, const int8_t* q, const float* scales, int64_t rows, int64_t cols);
   void check_ready();  // throws an Error that names what is missing
   int64_t bytes() const;
   const mz_shape& shape() const { return shape_; }
-  const mz_kernels& kernels() const { return kernels_; }
-  int d_head() const { return shape_.d_model / shape_.n_heads; }
+  bool has(mz_shape_flag flag) const { return shape_.flags & flag; }
 
-  // Up to MZ_MAX_ROWS rows behind `start` rows of the cache. False if `cancelled` was set meanwhile.
-  bool forward(const Cache& cache, const int32_t* ids, int start, int n, bool causal, Wanted* wanted,
-               const std::atomic<bool>* cancelled);
+  // Up to MZ_MAX_ROWS rows. False if `cancelled` was set meanwhile.
+  bool forward(const Cache& cache, const Rows& rows, Wanted* wanted, const std::atomic<bool>* cancelled);
 
  private:
   friend class Pass;
-  using Setter = std::function<void(const uint16_t*)>;
-  struct Slot {
+  struct Slot {  // where a tensor goes: a matrix, or what `set` does with n numbers
+    Matrix* matrix;
     int64_t n;
-    Setter set;
+    std::function<void(const uint16_t*)> set;
     bool is_set = false;
   };
   void add_gain(const std::string& name, Buffer<float>& gain, int n);
-  void add_table(const std::string& name, Buffer<uint16_t>& table, int n);
+  void add_table(const std::string& name, Buffer<uint16_t>& table, int64_t n);
   void add_matrix(const std::string& name, Matrix& matrix, int n, int k);
+  void add_block(int layer);
+  void place_matrices();
+  void make_workspace();
+  Slot& slot(const std::string& name);
+  // The token embeddings: the same numbers as in a tied head, so that a large vocabulary is there once. Models with
+  // extras have a table of their own: their few tokens stay as exact as they were given.
+  const Matrix& head() const { return has(MZ_OWN_HEAD) ? head_ : embed_; }
+  void embedding(int32_t id, float* out) const;
 
   mz_shape shape_;
   bool int8_;
@@ -103,8 +89,9 @@ class Model {
   std::unordered_map<std::string, Slot> slots_;
   bool ready_ = false;
 
-  Buffer<uint16_t> table_;         // token embeddings
-  Matrix head_;                    // the same, packed
+  Buffer<uint8_t> panels_;  // of all matrices
+  Matrix embed_, head_;
+  Buffer<uint16_t> table_;         // embeddings of a model with extras
   Buffer<uint16_t> left_, right_;  // what a neighbour adds to a row, for every token and for none
   Buffer<float> embed_norm_, canvas_embed_, norm_;
   std::vector<Block> blocks_;

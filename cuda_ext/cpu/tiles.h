@@ -69,8 +69,10 @@ template <int MR, int NR>
 void Int8Tile::run() const {
   __m512i sum[MR][NR], b[NR];
   UNROLL for (int i = 0; i < MR; ++i) UNROLL for (int j = 0; j < NR; ++j) sum[i][j] = _mm512_setzero_si512();
+  const int8_t* next = w + (int64_t)NR * k * MZ_PANEL;  // the panels that this thread multiplies with next
   for (int g = 0; g < k / 4; ++g) {
     UNROLL for (int j = 0; j < NR; ++j) b[j] = _mm512_loadu_si512(w + (int64_t)j * k * MZ_PANEL + g * 64);
+    UNROLL for (int j = 0; j < NR; ++j) _mm_prefetch((const char*)next + (g * NR + j) * 64, _MM_HINT_T1);
     UNROLL for (int i = 0; i < MR; ++i) {
       const __m512i a = _mm512_set1_epi32(word(x + i * ldx + 4 * g));
       UNROLL for (int j = 0; j < NR; ++j) sum[i][j] = _mm512_dpbusd_epi32(sum[i][j], a, b[j]);
@@ -89,31 +91,7 @@ void Int8Tile::run() const {
 }
 
 template <int MR, int NR>
-void Bf16Tile::run() const {
-  __m512 sum[MR][NR];
-  __m512i b[NR];
-  UNROLL for (int i = 0; i < MR; ++i) UNROLL for (int j = 0; j < NR; ++j) sum[i][j] = _mm512_setzero_ps();
-  for (int g = 0; g < k / 2; ++g) {
-    UNROLL for (int j = 0; j < NR; ++j) b[j] = _mm512_loadu_si512(w + j * stride + g * 32);
-#if defined(__AVX512BF16__)
-    UNROLL for (int i = 0; i < MR; ++i) {
-      const __m512i a = _mm512_set1_epi32(word(x + i * ldx + 2 * g));
-      UNROLL for (int j = 0; j < NR; ++j) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], (__m512bh)a, (__m512bh)b[j]);
-    }
-#else  // a bf16 is the upper half of a float: shift the even ones up, mask the odd ones
-    const __m512i upper = _mm512_set1_epi32((int)0xFFFF0000);
-    UNROLL for (int odd = 0; odd < 2; ++odd) {
-      __m512 half[NR];
-      UNROLL for (int j = 0; j < NR; ++j) {
-        half[j] = _mm512_castsi512_ps(odd ? _mm512_and_si512(b[j], upper) : _mm512_slli_epi32(b[j], 16));
-      }
-      UNROLL for (int i = 0; i < MR; ++i) {
-        const __m512 a = _mm512_castsi512_ps(_mm512_set1_epi32((int)((uint32_t)x[i * ldx + 2 * g + odd] << 16)));
-        UNROLL for (int j = 0; j < NR; ++j) sum[i][j] = _mm512_fmadd_ps(a, half[j], sum[i][j]);
-      }
-    }
-#endif
-  }
+inline void store(const __m512 (&sum)[MR][NR], float* out, int64_t ldo, int add) {
   UNROLL for (int i = 0; i < MR; ++i) {
     UNROLL for (int j = 0; j < NR; ++j) {
       float* to = out + i * ldo + j * MZ_PANEL;
@@ -121,6 +99,60 @@ void Bf16Tile::run() const {
     }
   }
 }
+
+#if defined(__AVX512BF16__)
+
+template <int MR, int NR>
+void Bf16Tile::run() const {
+  __m512 sum[MR][NR];
+  __m512i b[NR];
+  UNROLL for (int i = 0; i < MR; ++i) UNROLL for (int j = 0; j < NR; ++j) sum[i][j] = _mm512_setzero_ps();
+  for (int g = 0; g < k / 2; ++g) {
+    UNROLL for (int j = 0; j < NR; ++j) b[j] = _mm512_loadu_si512(w + j * stride + g * 32);
+    UNROLL for (int i = 0; i < MR; ++i) {
+      const __m512i a = _mm512_set1_epi32(word(x + i * ldx + 2 * g));
+      UNROLL for (int j = 0; j < NR; ++j) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], (__m512bh)a, (__m512bh)b[j]);
+    }
+  }
+  store<MR, NR>(sum, out, ldo, add);
+}
+
+#else
+
+// Widens a part of the rows first, so that a number is broadcast by the load of its multiply-add. A bf16 is the upper
+// half of a float: of a pair of weights, shift the even one up and mask the odd one.
+template <int MR, int NR>
+void Bf16Tile::run() const {
+  constexpr int PART = 64;
+  const __m512i upper = _mm512_set1_epi32((int)0xFFFF0000);
+  alignas(64) float a[MR][PART];
+  __m512 sum[MR][NR], half[NR];
+  UNROLL for (int i = 0; i < MR; ++i) UNROLL for (int j = 0; j < NR; ++j) sum[i][j] = _mm512_setzero_ps();
+  for (int from = 0; from < k; from += PART) {
+    const int n = k - from < PART ? k - from : PART;
+    for (int i = 0; i < MR; ++i)
+      for (int c = 0; c < n; c += 16) {
+        const __mmask16 there = (__mmask16)(n - c < 16 ? (1 << (n - c)) - 1 : 0xFFFF);
+        const __m256i words = _mm256_maskz_loadu_epi16(there, x + i * ldx + from + c);
+        _mm512_store_si512(a[i] + c, _mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
+      }
+    for (int g = 0; g < n; g += 2) {
+      UNROLL for (int odd = 0; odd < 2; ++odd) {
+        UNROLL for (int j = 0; j < NR; ++j) {
+          const __m512i b = _mm512_loadu_si512(w + j * stride + (from + g) * 16);
+          half[j] = _mm512_castsi512_ps(odd ? _mm512_and_si512(b, upper) : _mm512_slli_epi32(b, 16));
+        }
+        UNROLL for (int i = 0; i < MR; ++i) {
+          const __m512 y = _mm512_set1_ps(a[i][g + odd]);
+          UNROLL for (int j = 0; j < NR; ++j) sum[i][j] = _mm512_fmadd_ps(y, half[j], sum[i][j]);
+        }
+      }
+    }
+  }
+  store<MR, NR>(sum, out, ldo, add);
+}
+
+#endif
 
 #elif defined(__AVX2__)
 

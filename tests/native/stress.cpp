@@ -12,8 +12,13 @@
 
 namespace {
 
-const mz_shape SHAPE = {300, 64, 2, 4, 2, 100, 10000.0f};
-constexpr int MASK = 0, END = 1;
+constexpr int EVERYTHING = 1 << 30, MASK = 0, END = 1;
+// With extras; and as far from that as a shape can be.
+const mz_shape SHAPES[] = {
+    {300, 64, 2, 4, 2, 100, 16, MZ_EXTRAS | MZ_QK_NORM, 1, EVERYTHING, 10000.0f, 1e-6f},
+    {299, 70, 2, 3, 1, 61, 10, MZ_QKV_BIAS | MZ_OWN_HEAD | MZ_SHIFT, 1, 4, 10000.0f, 1e-5f},
+};
+constexpr int VOCAB = 299;  // ids that both know
 
 void expect(bool ok, const char* what) {
   if (ok) return;
@@ -40,27 +45,49 @@ void set(mz_model* model, const std::string& name, int64_t n, float size, bool g
   expect(mz_model_set(model, name.c_str(), random_words(n, size, gain).data(), n) == 0, name.c_str());
 }
 
-mz_model* make_model(int precision, int n_threads) {
-  mz_model* model = mz_model_create(&SHAPE, precision, n_threads);
-  expect(model, "mz_model_create");
-  expect(mz_model_ready(model) != 0, "a model without tensors is not ready");
-  const int d = SHAPE.d_model, dh = d / SHAPE.n_heads, n_qkv = (SHAPE.n_heads + 2 * SHAPE.n_kv_heads) * dh;
-  set(model, "embed.weight", (int64_t)SHAPE.vocab_size * d, 0.125f);
-  set(model, "left", (int64_t)(SHAPE.vocab_size + 1) * d, 0.5f);
-  set(model, "right", (int64_t)(SHAPE.vocab_size + 1) * d, 0.5f);
-  set(model, "canvas_embed", d, 0.5f);
-  for (const char* name : {"embed_norm.weight", "norm.weight"}) set(model, name, d, 1, true);
-  for (int layer = 0; layer < SHAPE.n_layers; ++layer) {
-    const std::string block = "blocks." + std::to_string(layer) + ".";
-    set(model, block + "attn_norm.weight", d, 1, true);
-    set(model, block + "mlp_norm.weight", d, 1, true);
+// A matrix, in int8 where the model is.
+void set_matrix(mz_model* model, int precision, const std::string& name, int64_t rows, int64_t cols) {
+  if (precision != MZ_INT8) return set(model, name, rows * cols, 0.125f);
+  std::vector<int8_t> q(rows * cols);
+  for (int8_t& value : q) {
+    random_state = random_state * 1664525u + 1013904223u;
+    value = (int8_t)(random_state >> 24);
+  }
+  const std::vector<float> scales(rows, 0.001f);
+  expect(mz_model_set_int8(model, name.c_str(), q.data(), scales.data(), rows, cols) == 0, name.c_str());
+}
+
+void set_block(mz_model* model, const mz_shape& shape, int precision, const std::string& block) {
+  const int d = shape.d_model, dh = shape.d_head, n_q = shape.n_heads * dh, n_qkv = n_q + 2 * shape.n_kv_heads * dh;
+  set(model, block + "attn_norm.weight", d, 1, true);
+  set(model, block + "mlp_norm.weight", d, 1, true);
+  if (shape.flags & MZ_QK_NORM) {
     set(model, block + "q_norm.weight", dh, 1, true);
     set(model, block + "k_norm.weight", dh, 1, true);
-    set(model, block + "qkv.weight", (int64_t)n_qkv * d, 0.125f);
-    set(model, block + "o.weight", (int64_t)d * d, 0.125f);
-    set(model, block + "gate_up.weight", (int64_t)2 * SHAPE.d_ff * d, 0.125f);
-    set(model, block + "down.weight", (int64_t)d * SHAPE.d_ff, 0.1f);
   }
+  if (shape.flags & MZ_QKV_BIAS) set(model, block + "qkv.bias", n_qkv, 0.2f);
+  set_matrix(model, precision, block + "qkv.weight", n_qkv, d);
+  set_matrix(model, precision, block + "o.weight", d, n_q);
+  set_matrix(model, precision, block + "gate_up.weight", 2 * shape.d_ff, d);
+  set_matrix(model, precision, block + "down.weight", d, shape.d_ff);
+}
+
+mz_model* make_model(const mz_shape& shape, int precision, int n_threads) {
+  mz_model* model = mz_model_create(&shape, precision, 0, n_threads);
+  expect(model, "mz_model_create");
+  expect(mz_model_ready(model) != 0, "a model without tensors is not ready");
+  const int64_t d = shape.d_model, vocab = shape.vocab_size;
+  set(model, "embed.weight", vocab * d, 0.125f);
+  set(model, "norm.weight", d, 1, true);
+  if (shape.flags & MZ_OWN_HEAD) set_matrix(model, precision, "head.weight", vocab, d);
+  if (shape.flags & MZ_EXTRAS) {
+    set(model, "left", (vocab + 1) * d, 0.5f);
+    set(model, "right", (vocab + 1) * d, 0.5f);
+    set(model, "canvas_embed", d, 0.5f);
+    set(model, "embed_norm.weight", d, 1, true);
+  }
+  for (int layer = 0; layer < shape.n_layers; ++layer)
+    set_block(model, shape, precision, "blocks." + std::to_string(layer) + ".");
   expect(mz_model_ready(model) == 0, "mz_model_ready");
   return model;
 }
@@ -79,11 +106,21 @@ mz_control make_control(int n_rows, float threshold) {
   return control;
 }
 
+// The same, judged: a canvas behind a draft of `n_drafted` tokens.
+mz_control make_verdict(int n_rows, int judge_rows, int canvas_rows, int n_drafted, int last_id) {
+  mz_control control = make_control(n_rows, 0.5f);
+  control.verdict = 1;
+  control.judge_rows = judge_rows, control.canvas_rows = canvas_rows;
+  control.last_id = last_id, control.n_drafted = n_drafted;
+  for (int i = 0; i < n_drafted; ++i) control.drafted[i] = 10 + i;
+  return control;
+}
+
 std::vector<uint8_t> make_flags() {
-  std::vector<uint8_t> flags(SHAPE.vocab_size);
+  std::vector<uint8_t> flags(VOCAB + 1);
   flags[MASK] = MZ_SPECIAL, flags[END] = MZ_END;
-  for (int i = 4; i < SHAPE.vocab_size; i += 5) flags[i] = MZ_RIGHT;
-  for (int i = 6; i < SHAPE.vocab_size; i += 7) flags[i] = MZ_BREAK;
+  for (int i = 4; i < VOCAB; i += 5) flags[i] = MZ_RIGHT;
+  for (int i = 6; i < VOCAB; i += 7) flags[i] = MZ_BREAK;
   return flags;
 }
 
@@ -94,7 +131,7 @@ int read_all(mz_run* run) {
     expect(found >= 0, "mz_run_next");
     if (found == 2) return n;
     n += found;
-    if (found) expect(draft.step == n, "drafts come in order");
+    if (found) expect(draft.step == n && draft.cached > 0, "drafts come in order");
   }
 }
 
@@ -102,9 +139,10 @@ int read_all(mz_run* run) {
 void client(mz_model* model, int seed) {
   const std::vector<uint8_t> flags = make_flags();
   std::vector<int32_t> ids(97);
-  for (size_t i = 0; i < ids.size(); ++i) ids[i] = (int)(i * 7 + seed) % SHAPE.vocab_size;
-  mz_cache* cache = mz_cache_create(model, 160);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = (int)(i * 7 + seed) % VOCAB;
+  mz_cache* cache = mz_cache_create(model, 200);
   expect(cache, "mz_cache_create");
+  std::vector<float> logits(14 * (VOCAB + 1));
   for (int round = 0; round < 6; ++round) {
     const int n = (int)ids.size() - round * 5;
     expect(mz_encode(model, cache, ids.data(), 0, n) == 0, "mz_encode");
@@ -112,12 +150,15 @@ void client(mz_model* model, int seed) {
     control.temperature = round == 2 ? 1.0f : 0.0f;
     mz_run* run = mz_run_start(model, cache, n, &control, flags.data());
     expect(run, "mz_run_start");
-    expect(read_all(run) == mz_run_steps(run), "no draft is lost");
-    mz_run_destroy(run);
-    run = mz_run_start_autoregressive(model, cache, n, ids[n - 1], &control, flags.data());
-    expect(run, "mz_run_start_autoregressive");
+    const int read = read_all(run);
+    expect(read == mz_run_steps(run) && read == mz_run_destroy(run), "no draft is lost");
+    mz_control verdict = make_verdict(13 + round, 3 * round, round % 2 ? 16 : 0, round, ids[n - 1]);
+    verdict.temperature = control.temperature;
+    run = mz_run_start(model, cache, n, &verdict, flags.data());
+    expect(run, "mz_run_start, verdict");
     if (round % 2) expect(read_all(run) > 0, "tokens come");
     mz_run_destroy(run);
+    expect(mz_forward(model, cache, ids.data(), n, 5, 9, 2, logits.data()) == 0, "mz_forward");
     run = mz_run_start(model, cache, n, &control, flags.data());
     expect(run, "mz_run_start");
     std::thread other([run] { mz_run_cancel(run); });
@@ -134,18 +175,28 @@ void client(mz_model* model, int seed) {
 void bad_arguments(mz_model* model) {
   mz_cache* cache = mz_cache_create(model, 32);
   const std::vector<uint8_t> flags = make_flags();
-  const int32_t ids[] = {5, SHAPE.vocab_size};
-  mz_control control = make_control(16, 0.5f);
+  const int32_t ids[] = {5, VOCAB + 1};
+  mz_control control = make_control(16, 0.5f), verdict = make_verdict(16, 8, 16, 2, 5);
   expect(mz_encode(model, cache, ids, 0, 2) < 0, "an unknown id");
   expect(mz_encode(model, cache, ids, 32, 1) < 0, "beyond the capacity");
   expect(mz_encode(nullptr, cache, ids, 0, 1) < 0 && mz_encode(model, nullptr, ids, 0, 1) < 0, "null handles");
   expect(mz_encode(model, cache, nullptr, 0, 1) < 0, "a null pointer");
+  expect(mz_forward(model, cache, ids, 0, -1, 2, 0, nullptr) < 0, "less than no rows");
+  expect(mz_forward(model, cache, ids, INT32_MAX, INT32_MAX, 2, 0, nullptr) < 0, "rows beyond all bounds");
   expect(!mz_run_start(model, cache, 17, &control, flags.data()), "a canvas beyond the capacity");
+  expect(!mz_run_start(model, cache, INT32_MAX, &control, flags.data()), "a context beyond all bounds");
   expect(!mz_run_start(model, cache, 1, nullptr, flags.data()), "no control");
-  expect(!mz_run_start_autoregressive(model, cache, 0, 5, &control, flags.data()), "no context");
+  expect(!mz_run_start(model, cache, 1, &control, nullptr), "no flags");
+  expect(!mz_run_start(model, cache, 0, &verdict, flags.data()), "no context");
+  expect(!mz_run_start(model, cache, 10, &verdict, flags.data()), "no slots for what is judged");
+  verdict.n_drafted = INT32_MAX;
+  expect(!mz_run_start(model, cache, 1, &verdict, flags.data()), "a draft beyond all bounds");
+  const int8_t q[1] = {};
+  expect(mz_model_set_int8(model, "blocks.0.o.weight", q, nullptr, 1, 1) < 0, "no scales");
   control.hole_stop[0] = 17;
   expect(!mz_run_start(model, cache, 1, &control, flags.data()), "a hole beyond the canvas");
-  expect(!mz_model_create(nullptr, MZ_INT8, 1) && !mz_model_create(&SHAPE, MZ_FP8, 1), "no such model");
+  expect(!mz_model_create(nullptr, MZ_INT8, 0, 1) && !mz_model_create(SHAPES, MZ_FP8, 0, 1), "no such model");
+  expect(!mz_model_create(SHAPES, MZ_INT8, 1, 1), "no such device");
   expect(mz_run_next(nullptr, nullptr, 0) < 0 && *mz_last_error(), "a null run");
   mz_cache_destroy(cache);
 }
@@ -155,7 +206,7 @@ void bad_arguments(mz_model* model) {
 int main() {
   for (int precision : {MZ_INT8, MZ_BF16})
     for (int n_threads : {1, 3}) {
-      mz_model* model = make_model(precision, n_threads);
+      mz_model* model = make_model(SHAPES[n_threads == 3], precision, n_threads);
       bad_arguments(model);
       std::vector<std::thread> clients;
       for (int i = 0; i < 3; ++i) clients.emplace_back(client, model, i);
@@ -163,10 +214,12 @@ int main() {
       mz_model_destroy(model);
     }
   // A run outlives the handles of what it runs on.
-  mz_model* model = make_model(MZ_INT8, 2);
+  mz_model* model = make_model(SHAPES[0], MZ_INT8, 2);
   mz_cache* cache = mz_cache_create(model, 64);
   const mz_control control = make_control(16, 2.0f);
-  mz_run* run = mz_run_start(model, cache, 0, &control, make_flags().data());
+  const int32_t id = 5;
+  expect(mz_encode(model, cache, &id, 0, 1) == 0, "mz_encode");
+  mz_run* run = mz_run_start(model, cache, 1, &control, make_flags().data());
   mz_cache_destroy(cache);
   mz_model_destroy(model);
   expect(read_all(run) == 16, "the run goes on");
