@@ -1,10 +1,11 @@
-"""`mezzotint bench loop`: what a denoising step and a completion cost on every backend, against what the machine can.
+"""`mezzotint bench loop`: what a forward pass and a completion cost on every backend, against what the machine can.
 
-Rule: every backend runs the same canvas through the same interface, in turns in one process; medians. A completion is
-N_STEPS denoising steps over a canvas of masks, or one token at a time to the end of the canvas. Weights other than the
-default model's are random: speed does not depend on them. The last line of stdout is one JSON list.
+Rule: every backend runs the same canvas through the same interface, in turns in one process; medians. Ways: N_STEPS
+threshold steps over a canvas of masks; one verdict pass, the canvas behind 8 judged rows; token by token to the end of
+the canvas; encoding the context from nothing. Weights other than the default model's are random: speed does not depend
+on them. The last line of stdout is one JSON list.
 
-    mezzotint bench loop --shapes default --canvas 32 --context 1024
+    mezzotint bench loop --shapes smollm2-135m --canvas 16 --context 1024
 """
 
 from __future__ import annotations
@@ -17,46 +18,60 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from cuda_ext.rules import END, SPECIAL, Policy
+from cuda_ext.rules import END, SPECIAL, TOKEN_BY_TOKEN, Policy, Verdict
 from diffusion.canvas import Canvas
-from diffusion.engine import CANVAS_ROWS, Backend
+from diffusion.engine import CANVAS_ROWS, ENCODE_ROWS, Backend
 from diffusion.evaluate.report import aligned
 from diffusion.healing import NO_EDGE
 from diffusion.model.config import ModelConfig
-from diffusion.request import Draft, Hole, InfillRequest
+from diffusion.request import Draft, Hole, InfillRequest, Start
 from diffusion.vocabulary import OUR_SPECIAL_TOKENS, OURS
 
 N_STEPS = 8
+VERDICT_ROWS = 8  # the last decided token and the judged ones
 SETTLE_S = 0.25  # threads of the backend that ran before spin for a while before they sleep
 POLICY = Policy(threshold=2.0, max_steps=N_STEPS, revise_below=0.0, max_revisions=0)  # nothing is ever sure
+ONE_PASS = InfillRequest("", "", start=Start((("x" * VERDICT_ROWS, 1.0),)), stop_below=2.0)  # no chance is above 1
+LLAMA = functools.partial(ModelConfig, extras=False, qk_norm=False)
 SHAPES = {
     "default": ModelConfig(),
-    "0.5B": ModelConfig(151_936, 896, 24, 14, 2, 4864, 1e6),
-    "7B": ModelConfig(152_064, 3584, 28, 28, 4, 18_944, 1e6),
+    "smollm2-135m": LLAMA(49_152, 576, 30, 9, 3, 1536, 1e4, 1024, norm_eps=1e-5),
+    "qwen2.5-0.5b": LLAMA(151_936, 896, 24, 14, 2, 4864, 1e6, 1024, qkv_bias=True),
+    "qwen2.5-7b": LLAMA(152_064, 3584, 28, 28, 4, 18_944, 1e6, 1024, qkv_bias=True, tied=False),
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `ms_per_completion` is N_STEPS steps, or as many tokens as the canvas has rows."""
+    """One line of the table. `ms`: of the whole way; `floor_ms`: of a mean pass, what the machine needs at least."""
 
     shape: str
     backend: str
-    canvas: int
+    way: str
     context: int
-    ms_per_step: float
-    ms_per_completion: float
+    ms_per_pass: float
+    ms: float
     floor_ms: float | None
     ratio_to_floor: float | None
 
 
+@dataclass(frozen=True)
+class Way:
+    """Something to time: `run` returns its forward passes; a mean one has so many rows and looks at so many logits."""
+
+    run: Callable[[], int]
+    rows: float
+    head_rows: float
+    keys: float  # that a row sees
+
+
 class AnyTokens:
-    """As much of a tokenizer as a canvas needs, for any vocabulary: token i reads as the byte i."""
+    """As much of a tokenizer as a canvas needs, for any vocabulary: tokens read as single letters."""
 
     vocabulary = OURS
 
@@ -67,6 +82,10 @@ class AnyTokens:
         self.flags[: len(OUR_SPECIAL_TOKENS)] = SPECIAL
         self.flags[1] = END
 
+    def encode(self, text: str) -> list[int]:
+        """A token per character."""
+        return [len(OUR_SPECIAL_TOKENS) + ord(character) % 26 for character in text]
+
 
 any_tokens = functools.cache(AnyTokens)
 
@@ -76,35 +95,14 @@ def never() -> bool:
     return False
 
 
-def random_bf16(config: ModelConfig, tables: bool, seed: int = 0) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, bfloat16 words) of every tensor of a model of this shape, one at a time.
-
-    With `tables`, what neighbours add is looked up, as the native library wants it, instead of multiplied.
-    """
-    rng = np.random.default_rng(seed)
-    d, f, kv = config.d_model, config.d_ff, config.n_kv_heads * config.d_head
-    matrices = {"qkv": (d + 2 * kv, d), "o": (d, d), "gate_up": (2 * f, d), "down": (d, f)}
-    gains = {"attn_norm": d, "mlp_norm": d, "q_norm": config.d_head, "k_norm": config.d_head}
-
-    def normal(rows: int, columns: int, std: float) -> np.ndarray:
-        words = np.empty(rows * columns, dtype=np.uint16)
-        block = (rng.standard_normal(1 << 16, dtype=np.float32) * std).view(np.uint32) >> 16
-        for start in range(0, len(words), len(block)):  # one block over and over: quick, and as good for timing
-            words[start : start + len(block)] = block[: len(words) - start]
-        return words
-
-    one = np.uint16(0x3F80)
-    yield "embed.weight", normal(config.vocab_size, d, 0.05)
-    for side in ("left", "right"):
-        yield (side, normal(config.vocab_size + 1, d, 0.5)) if tables else (f"{side}.weight", normal(d, d, d**-0.5))
-    yield "canvas_embed", normal(1, d, 0.5)
-    for name in ("embed_norm.weight", "norm.weight"):
-        yield name, np.full(d, one)
-    for layer in range(config.n_layers):
-        for name, (rows, columns) in matrices.items():
-            yield f"blocks.{layer}.{name}.weight", normal(rows, columns, columns**-0.5)
-        for name, size in gains.items():
-            yield f"blocks.{layer}.{name}.weight", np.full(size, one)
+def random_words(sizes: dict[str, tuple[int, ...]], seed: int = 0) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, bfloat16 words) of tensors of these sizes, one at a time."""
+    block = np.random.default_rng(seed).standard_normal(1 << 16, dtype=np.float32)
+    for name, size in sizes.items():
+        std = 0.05 if name == "embed.weight" else size[-1] ** -0.5
+        values = np.ones(1, np.float32) if "norm" in name else block * np.float32(std)
+        words = (values.view(np.uint32) >> 16).astype(np.uint16)  # over and over: quick, and as good for timing
+        yield name, np.resize(words, size)
 
 
 def blank(config: ModelConfig, rows: int) -> Canvas:
@@ -113,11 +111,10 @@ def blank(config: ModelConfig, rows: int) -> Canvas:
     return Canvas.blank(tokens, (Hole(rows, multiline=True),), NO_EDGE, NO_EDGE)
 
 
-def timed(drafts: Callable[[], Iterator[Draft]]) -> tuple[float, float]:
+def timed(run: Callable[[], int]) -> tuple[float, float]:
     """(ms per forward pass, ms) of one run."""
-    began, passes = time.perf_counter(), 0
-    for draft in drafts():
-        passes = draft.forward_passes
+    began = time.perf_counter()
+    passes = run()
     ms = (time.perf_counter() - began) * 1000
     return ms / passes, ms
 
@@ -144,19 +141,15 @@ def measure_machine(threads: int) -> Machine | None:
     )
 
 
-def floor_ms(config: ModelConfig, canvas: int, context: int, precision: str, machine: Machine | None) -> float | None:
-    """Least time of a mean step: products and attention at the measured rates, or the weights at the bandwidth.
-
-    Rows are revealed evenly over the steps, so the mean step needs the logits of a little over half of them.
-    """
+def floor_ms(config: ModelConfig, way: Way, precision: str, machine: Machine | None) -> float | None:
+    """Least time of a mean pass: products and attention at the measured rates, or the weights at the bandwidth."""
     if machine is None:
         return None
-    d, kv = config.d_model, config.n_kv_heads * config.d_head
-    body = config.n_layers * (d * (d + 2 * kv) + d * d + 3 * d * config.d_ff)
-    head = d * config.vocab_size
-    masked = canvas * (N_STEPS + 1) / (2 * N_STEPS)
-    products = 2.0 * (canvas * body + masked * head)
-    attention = 4.0 * config.n_layers * d * canvas * (context + canvas)
+    d, q, kv = config.d_model, config.n_heads * config.d_head, config.n_kv_heads * config.d_head
+    body = config.n_layers * (d * (q + 2 * kv) + q * d + 3 * d * config.d_ff)
+    head = d * config.vocab_size if way.head_rows else 0
+    products = 2.0 * (way.rows * body + way.head_rows * head)
+    attention = 4.0 * config.n_layers * q * way.rows * way.keys
     rate = machine.int8 if precision == "int8" else machine.bf16
     n_bytes = (body + head) * (1 if precision == "int8" else 2)
     return 1000 * max(products / rate + attention / machine.bf16, n_bytes / machine.bandwidth)
@@ -167,7 +160,8 @@ def native_backend(config: ModelConfig, precision: str, threads: int) -> Backend
     from cuda_ext import native
     from diffusion.native_backend import NativeBackend, shape_of
 
-    model = native.NativeModel(shape_of(config), random_bf16(config, tables=True), precision, threads)
+    shape = shape_of(config)
+    model = native.NativeModel(shape, random_words(native.tensor_sizes(shape)), precision, threads)
     return NativeBackend(config, model, {})
 
 
@@ -181,10 +175,10 @@ def torch_backend(config: ModelConfig, threads: int, compiled: bool) -> Backend:
     torch.set_num_threads(threads)
     with torch.device("meta"):
         model = Transformer(config)
-    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    sizes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     tensors = {
-        name: torch.from_numpy(words).view(torch.bfloat16).view(shapes[name]).to(inference_dtype("cpu"))
-        for name, words in random_bf16(config, tables=False)
+        name: torch.from_numpy(words).view(torch.bfloat16).to(inference_dtype("cpu"))
+        for name, words in random_words(sizes)
     }
     model.load_state_dict(tensors, assign=True)
     model.requires_grad_(False).eval()
@@ -193,18 +187,43 @@ def torch_backend(config: ModelConfig, threads: int, compiled: bool) -> Backend:
     return TorchBackend(model)
 
 
-def decoders(
-    backend: Backend, config: ModelConfig, canvas: int, context: int
-) -> dict[str, Callable[[], Iterator[Draft]]]:
-    """Both ways to fill the canvas behind an encoded context."""
-    cache = backend.new_cache(context + CANVAS_ROWS)
+def encoded(backend: Backend, ids: list[int], cache: Any) -> int:
+    """Encode a context in the engine's pieces; how many these are."""
+    pieces = range(0, len(ids), ENCODE_ROWS)
+    for start in pieces:
+        backend.encode(ids[start : start + ENCODE_ROWS], cache)
+    return len(pieces)
+
+
+def ways(backend: Backend, config: ModelConfig, canvas: int, context: int) -> dict[str, Way]:
+    """All that is timed of one backend, behind an encoded context."""
+    cache, cold = (backend.new_cache(context + CANVAS_ROWS) for _ in range(2))
     ids = np.random.default_rng(1).integers(len(OUR_SPECIAL_TOKENS), config.vocab_size, context).tolist()
-    for start in range(0, context, 128):
-        backend.encode(ids[start : start + 128], cache)
-    request = InfillRequest("", "")
+    encoded(backend, ids, cache)
+    verdict = Verdict(judge_rows=VERDICT_ROWS - 1, canvas_rows=canvas)
+
+    def last(drafts: Iterator[Draft]) -> int:
+        passes = [draft.forward_passes for draft in drafts][-1]
+        cache.keep(context)
+        return passes
+
+    def judged(policy: Verdict, request: InfillRequest) -> int:
+        return last(backend.verdict(cache, blank(config, canvas), policy, request, never))
+
+    def from_nothing() -> int:
+        cold.keep(0)
+        return encoded(backend, ids, cold)
+
+    def threshold() -> int:
+        return last(backend.denoise(cache, blank(config, canvas), POLICY, InfillRequest("", ""), never))
+
+    rows, masked = canvas + VERDICT_ROWS, canvas * (N_STEPS + 1) / (2 * N_STEPS)  # revealed evenly over the steps
+    piece = min(ENCODE_ROWS, context)
     return {
-        "diffusion": lambda: backend.denoise(cache, blank(config, canvas), POLICY, request, never),
-        "autoregressive": lambda: backend.autoregress(cache, blank(config, canvas), never),
+        f"threshold {canvas}": Way(threshold, canvas, masked, context + canvas),
+        f"verdict {canvas}+{VERDICT_ROWS}": Way(lambda: judged(verdict, ONE_PASS), rows, rows, context + canvas),
+        "token by token": Way(lambda: judged(TOKEN_BY_TOKEN, replace(ONE_PASS, stop_below=0)), 1, 1, context),
+        "cold context": Way(from_nothing, piece, 0, context / 2),
     }
 
 
@@ -217,35 +236,34 @@ BACKENDS: dict[str, tuple[str, Callable[[ModelConfig, int], Backend]]] = {  # na
 
 
 def measure(
-    shape: str, canvas: int, context: int, names: list[str], repeats: int, threads: int, machine: Machine | None
+    shape: str, canvas: int, context: int, backends: dict[str, Backend], repeats: int, machine: Machine | None
 ) -> list[Row]:
     """Rows of one shape, canvas and context: all backends in turns, the first run of every turn not counted."""
     config = SHAPES[shape]
-    ways = {
-        (name, way): run
-        for name in names
-        for way, run in decoders(BACKENDS[name][1](config, threads), config, canvas, context).items()
+    every = {
+        (name, what): way
+        for name, backend in backends.items()
+        for what, way in ways(backend, config, canvas, context).items()
     }
-    runs: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in ways}
+    runs: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in every}
     label = f"{shape}, canvas {canvas}, context {context}"
-    for number, (key, run) in itertools.product(range(repeats), ways.items()):
+    for number, (key, way) in itertools.product(range(repeats), every.items()):
         print(f"\r{label}: {number}/{repeats}   ", end="", file=sys.stderr, flush=True)
         time.sleep(SETTLE_S)
-        timed(run)  # caches are warm again
-        runs[key].append(timed(run))
+        timed(way.run)  # caches are warm again
+        runs[key].append(timed(way.run))
     rows = []
-    for (name, way), results in runs.items():
-        per_step, whole = (round(statistics.median(column), 3) for column in zip(*results, strict=True))
-        floor = floor_ms(config, canvas, context, BACKENDS[name][0], machine) if way == "diffusion" else None
-        label = name if way == "diffusion" else f"{name}, autoregressive"
-        ratio = round(per_step / floor, 2) if floor else None
-        rows.append(Row(shape, label, canvas, context, per_step, whole, round(floor, 3) if floor else None, ratio))
+    for (name, what), results in runs.items():
+        per_pass, whole = (round(statistics.median(column), 3) for column in zip(*results, strict=True))
+        floor = floor_ms(config, every[name, what], BACKENDS[name][0], machine)
+        ratio = round(per_pass / floor, 2) if floor else None
+        rows.append(Row(shape, name, what, context, per_pass, whole, round(floor, 3) if floor else None, ratio))
     return rows
 
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table and the JSON line; 2 and one line on stderr if something is missing."""
-    about = "Time denoising steps and completions on every backend, against what this machine allows."
+    about = "Time forward passes and completions on every backend, against what this machine allows."
     parser = argparse.ArgumentParser(prog="mezzotint bench loop", description=about)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["default"], help="model shapes (default)")
     parser.add_argument("--canvas", nargs="+", type=int, default=[32, 64], metavar="ROWS", help="(32 64)")
@@ -266,13 +284,15 @@ def main(argv: list[str] | None = None) -> int:
     threads = args.threads or default_threads()
     machine = measure_machine(threads)
     rows = []
-    for shape, canvas, context in itertools.product(args.shapes, args.canvas, args.context):
-        rows += measure(shape, canvas, context, names, args.repeats, threads, machine)
+    for shape in args.shapes:
+        backends = {name: BACKENDS[name][1](SHAPES[shape], threads) for name in names}
+        for canvas, context in itertools.product(args.canvas, args.context):
+            rows += measure(shape, canvas, context, backends, args.repeats, machine)
     print(file=sys.stderr)
     if machine:
         print(f"measured: int8 {machine.int8 / 1e9:.0f} GOP/s, bf16 {machine.bf16 / 1e9:.0f} GFLOP/s,", end=" ")
         print(f"reading {machine.bandwidth / 1e9:.0f} GB/s, {threads} threads\n")
-    titles = ("shape", "backend", "canvas", "context", "ms/step", "ms/completion", "floor ms", "ratio")
+    titles = ("shape", "backend", "way", "context", "ms/pass", "ms", "floor ms", "ratio")
     cells = [["-" if cell is None else str(cell) for cell in asdict(row).values()] for row in rows]
     print(aligned([list(titles), *cells]))
     print(json.dumps([asdict(row) for row in rows]))

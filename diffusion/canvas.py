@@ -90,8 +90,9 @@ class Canvas:
         """Tokens of the first hole as `start` would have them, up to the first doubtful piece; nothing is written."""
         first, stop = self.holes[0]
         sure = takewhile(lambda piece: piece[1] > 0, start.pieces)
+        left = self.left.text if first == 0 else ""
         right = self.right.text if len(self.holes) == 1 and start.closed else ""
-        tokens = self.tokenizer.encode(self.left.text + "".join(text for text, _ in sure) + right)[: stop - first]
+        tokens = self.tokenizer.encode(left + "".join(text for text, _ in sure) + right)[: stop - first]
         fits = self.left.allowed is None or (bool(tokens) and self.left.allowed[tokens[0]])
         return tokens if fits else []
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from cuda_ext.rules import Policy
+from cuda_ext.rules import MAX_ROWS, TOKEN_BY_TOKEN, Policy, Verdict
 from diffusion.canvas import Canvas
 from diffusion.layout import Context, Layout, lay_out
 from diffusion.model.card import ModelFolder, open_folder, weights_hash
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 N_CACHES = 4  # contexts kept, so that changing between a few files costs nothing
 ENCODE_ROWS = 128  # context tokens between two looks at `cancelled`
-CANVAS_ROWS = 128  # cache slots behind the context, for the canvas or for decoding token by token
+CANVAS_ROWS = 2 * MAX_ROWS  # cache slots behind the context: a canvas, and in front of it what is judged
 BACKENDS = ("auto", "native", "torch")
 
 
@@ -48,6 +49,9 @@ class Backend(Protocol):
     @property
     def info(self) -> dict[str, object]: ...  # noqa: D102
 
+    @property
+    def forward_passes(self) -> int: ...  # noqa: D102
+
     def new_cache(self, capacity: int) -> Any: ...  # noqa: D102
 
     def encode(self, ids: list[int], cache: Any) -> None: ...  # noqa: D102
@@ -56,17 +60,20 @@ class Backend(Protocol):
         self, cache: Any, canvas: Canvas, policy: Policy, request: InfillRequest, cancelled: Callable[[], bool]
     ) -> Iterator[Draft]: ...
 
-    def autoregress(self, cache: Any, canvas: Canvas, cancelled: Callable[[], bool]) -> Iterator[Draft]: ...  # noqa: D102
+    def verdict(  # noqa: D102
+        self, cache: Any, canvas: Canvas, policy: Verdict, request: InfillRequest, cancelled: Callable[[], bool]
+    ) -> Iterator[Draft]: ...
 
 
 class Engine:
     """A loaded model, ready to infill."""
 
-    def __init__(self, backend: Backend, tokenizer: Tokenizer, policy: Policy, info: dict[str, object]) -> None:
+    def __init__(
+        self, backend: Backend, tokenizer: Tokenizer, policy: Policy | Verdict, info: dict[str, object]
+    ) -> None:
         self.backend, self.tokenizer, self.policy, self.info = backend, tokenizer, policy, info
         self.layout = Layout.of(backend.config.max_context)
         self.recall_above = RECALL_ABOVE
-        self.forward_passes = 0
         self.encoded_tokens = 0
         self._caches: list[Cache] = []
 
@@ -88,52 +95,73 @@ class Engine:
             "cache": "exact",
             **chosen.info,
         }
-        return cls(chosen, tokenizer, Policy(), info)
+        return cls(chosen, tokenizer, Verdict() if folder.policy == "verdict" else Policy(), info)
+
+    @property
+    def forward_passes(self) -> int:
+        """Forward passes of all runs so far: those that ran, not only those whose drafts were read."""
+        return self.backend.forward_passes
 
     def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
-        """Drafts, coarse to fine; one forward pass between two; ends without a done draft when cancelled."""
+        """Drafts, coarse to fine; one forward pass between two; ends without a done draft when cancelled.
+
+        The deadline is for all of it: what encoding the context takes is taken from the loop's time.
+        """
         if request.start is None and self.recall_above < 1:
             request = dataclasses.replace(request, start=next(iter(starts(request, self.recall_above)), None))
-        prepared = self._prepare(request, cancelled)
-        if prepared is None:
-            return
-        canvas, cache = prepared
-        yield from self._counted(self.backend.denoise(cache, canvas, self.policy, request, cancelled))
+        yield from self._decode(request, self.policy, cancelled)
 
     def autoregress(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
-        """The same request decoded token by token."""
-        prepared = self._prepare(request, cancelled)
-        if prepared is None:
-            return
-        canvas, cache = prepared
-        yield from self._counted(self.backend.autoregress(cache, canvas, cancelled))
+        """The same request decoded token by token, recalling nothing."""
+        yield from self._decode(dataclasses.replace(request, start=None), TOKEN_BY_TOKEN, cancelled)
 
     def prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> None:
         """Encode the context of `request` ahead of time."""
-        self._prepare(request, cancelled)
+        context = self._lay_out(request)
+        self._encode(context, self._cache_for(context), cancelled)
 
-    def _counted(self, drafts: Iterator[Draft]) -> Iterator[Draft]:
-        """Pass drafts on and count their forward passes."""
-        passes = 0
-        for draft in drafts:
-            self.forward_passes += draft.forward_passes - passes
-            passes = draft.forward_passes
-            yield draft
+    def _decode(
+        self, request: InfillRequest, policy: Policy | Verdict, cancelled: Callable[[], bool]
+    ) -> Iterator[Draft]:
+        """The drafts of a request under a policy."""
+        began = time.perf_counter()
 
-    def _prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> tuple[Canvas, Cache] | None:
-        """Lay the context out and encode what is not cached; None when cancelled meanwhile."""
-        context = lay_out(self.tokenizer, self.layout, request.prefix, request.suffix, request.other_files)
+        def left_ms() -> float | None:
+            passed = (time.perf_counter() - began) * 1000
+            return None if request.deadline_ms is None else max(0.0, request.deadline_ms - passed)
+
+        context = self._lay_out(request)
         cache = self._cache_for(context)
+        if not self._encode(context, cache, lambda: cancelled() or left_ms() == 0):
+            if not cancelled():
+                yield Draft(0, "", (), 0.0, 0, True, "deadline")
+            return
+        start = request.start if isinstance(policy, Policy) else None  # a verdict's first draft is not on the canvas
+        canvas = Canvas.blank(self.tokenizer, request.middle, context.left, context.right, start)
+        request = dataclasses.replace(request, deadline_ms=left_ms())
+        if isinstance(policy, Policy):
+            yield from self.backend.denoise(cache, canvas, policy, request, cancelled)
+        else:
+            yield from self.backend.verdict(cache, canvas, policy, request, cancelled)
+
+    def _lay_out(self, request: InfillRequest) -> Context:
+        return lay_out(self.tokenizer, self.layout, request.prefix, request.suffix, request.other_files)
+
+    def _encode(self, context: Context, cache: Cache, stopped: Callable[[], bool]) -> bool:
+        """Encode what is not cached; False when `stopped` meanwhile, with what was encoded kept."""
+        block = self.backend.config.context_sees
         kept = common_prefix(cache.ids, context.ids)
+        if kept != len(cache.ids) or kept != len(context.ids):
+            kept -= kept % block  # a block whose tokens changed is another block
         cache.keep(kept)
         while kept < len(context.ids):
-            if cancelled():
-                return None
-            piece = list(context.ids[kept : kept + ENCODE_ROWS])
+            if stopped():
+                return False
+            piece = list(context.ids[kept : kept + (ENCODE_ROWS // block * block or ENCODE_ROWS)])
             self.backend.encode(piece, cache)
             self.encoded_tokens += len(piece)
             kept += len(piece)
-        return Canvas.blank(self.tokenizer, request.middle, context.left, context.right, request.start), cache
+        return True
 
     def _cache_for(self, context: Context) -> Cache:
         """The cache that shares most with the context; the one unused longest if none shares much."""

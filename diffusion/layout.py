@@ -88,7 +88,8 @@ def lay_out(tokenizer: Tokenizer, layout: Layout, prefix: str, suffix: str, othe
         *(ids.near_suffix, *near_suffix),
         *(ids.near_prefix, *near_prefix),
     )
-    return Context(tuple(token for token in parts if token != NONE), left, right)
+    known = tuple(token for token in parts if token != NONE)
+    return Context(known or (ids.end,), left, right)  # a text without a token yet: what stands between two texts
 
 
 def line_break_before(text: str, at: int, reach: int) -> int:

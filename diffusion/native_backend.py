@@ -3,24 +3,26 @@
 Rule: everything between `Engine` and `cuda_ext.native`. Drafts are read while the loop goes on; a cancelled run is told
 at once and stops before its next forward pass.
 
-    if not why_not("cpu"): backend = NativeBackend.load(EMBEDDED)
+    if not why_not("cpu"): backend = NativeBackend.load(open_folder(EMBEDDED))
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from cuda_ext import native
-from cuda_ext.rules import Policy
+from cuda_ext.rules import MAX_ROWS, Policy, Verdict
 from diffusion.canvas import Canvas, ended
+from diffusion.device import parse_device
 from diffusion.model.card import ModelFolder
 from diffusion.model.config import ModelConfig
-from diffusion.model.tensors import rounded, widened
+from diffusion.model.tensors import Weight, rounded, widened
 from diffusion.request import Draft, InfillRequest
-from diffusion.vocabulary import OURS
+from diffusion.vocabulary import NONE, OURS
 
 ROWS_AT_ONCE = 1024  # of a table: all at once would take six times its memory for a moment
 POLL_US = 1000  # between two looks at `cancelled` while no draft comes
@@ -28,7 +30,7 @@ POLL_US = 1000  # between two looks at `cancelled` while no draft comes
 
 def why_not(device: str) -> str:
     """What keeps the native backend from running on `device`; "" if nothing does."""
-    return native.why_not("cuda" if device.startswith("cuda") else "cpu")
+    return native.why_not(parse_device(device)[0])
 
 
 def libraries() -> list[str]:
@@ -54,10 +56,11 @@ class NativeContext:
 
 
 class NativeBackend:
-    """A packed model and how to run it."""
+    """A packed model and how to run it. `forward_passes` of all runs so far, read or not."""
 
     def __init__(self, config: ModelConfig, model: native.NativeModel, info: dict[str, object]) -> None:
         self.config, self.model, self.info = config, model, info
+        self.forward_passes = 0
 
     @classmethod
     def load(
@@ -70,21 +73,22 @@ class NativeBackend:
         missing = why_not(device)
         if missing:
             raise ValueError(f"the native backend cannot run: {missing}")
-        config = folder.config
-        kind = "cuda" if device.startswith("cuda") else "cpu"
+        config, (kind, index) = folder.config, parse_device(device)
         precision = precision or ("bf16" if kind == "cuda" else "int8")
-        tensors = {name: weight.words() for name, weight in folder.weights().items()}
+        weights = folder.weights()
+        n_parameters = sum(math.prod(part.shape) for weight in weights.values() for part, _ in weight.parts)
         try:
-            given = with_neighbour_tables(tensors, config)
-            model = native.NativeModel(shape_of(config), given, precision, threads or default_threads(), kind)
+            given = tensors_of(weights, config, precision)
+            threads = threads or default_threads()
+            model = native.NativeModel(shape_of(config), given, precision, threads, kind, index)
         except ValueError as error:
             raise ValueError(f"{folder.path} does not fit its config.json: {error}") from error
         info: dict[str, object] = {
             "backend": "native",
-            "device": kind,
+            "device": device,
             "target": model.target,
             "precision": precision,
-            "parameters": sum(tensor.size for tensor in tensors.values()),
+            "parameters": n_parameters,
         }
         return cls(config, model, info)
 
@@ -106,38 +110,52 @@ class NativeBackend:
         cancelled: Callable[[], bool],
     ) -> Iterator[Draft]:
         """The denoising loop; drafts as they come."""
+        return self._run(cache, canvas, control_of(canvas, policy, request), cancelled)
+
+    def verdict(
+        self,
+        cache: NativeContext,
+        canvas: Canvas,
+        policy: Verdict,
+        request: InfillRequest,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[Draft]:
+        """Draft and verdict; the cache keeps what was decided."""
+        if not cache.ids:
+            raise ValueError("only a context that is not empty judges drafts")
+        return self._run(cache, canvas, verdict_control(canvas, policy, request, cache.ids[-1]), cancelled)
+
+    def _run(
+        self, cache: NativeContext, canvas: Canvas, control: native.Control, cancelled: Callable[[], bool]
+    ) -> Iterator[Draft]:
+        """Drafts of one run, which goes on ahead of its reader until this generator ends."""
         if cancelled():
             return
-        control = control_of(canvas, policy, request)
-        run = native.NativeRun(self.model, cache.cache, len(cache.ids), control, canvas.flags)
-        with run:
+        n_context = len(cache.ids)
+        run = native.NativeRun(self.model, cache.cache, n_context, control, canvas.flags)
+        try:
             for slot in slots(run, cancelled):
                 take_over(canvas, slot)
+                cache.ids[n_context:] = decided_text(canvas)[: slot.cached - n_context]
                 reason = ended(bool(slot.late), bool(canvas.masked.any())) if slot.done else ""
                 yield canvas.draft(rows_of(slot.guess, canvas), slot.step, slot.step, reason)
-
-    def autoregress(self, cache: NativeContext, canvas: Canvas, cancelled: Callable[[], bool]) -> Iterator[Draft]:
-        """The same canvas decoded token by token."""
-        if len(canvas.holes) != 1:
-            raise ValueError("autoregressive decoding fills one hole")
-        control = control_of(canvas, Policy(max_steps=len(canvas.ids)), None)
-        run = native.NativeRun(
-            self.model, cache.cache, len(cache.ids), control, canvas.flags, autoregressive_from=cache.ids[-1]
-        )
-        with run:
-            for slot in slots(run, cancelled):
-                take_over(canvas, slot)
-                guess = rows_of(slot.guess, canvas)
-                reason = ("complete" if canvas.end_id in guess else "length") if slot.done else ""
-                yield canvas.draft(guess, slot.step, slot.step, reason)
+        finally:
+            self.forward_passes += run.close() or 0
 
 
 def shape_of(config: ModelConfig) -> native.Shape:
     """The sizes as the library wants them."""
-    return native.Shape(
-        config.vocab_size, config.d_model, config.n_layers, config.n_heads, config.n_kv_heads, config.d_ff,
-        config.rope_base,
-    )  # fmt: skip
+    has = {
+        native.QKV_BIAS: config.qkv_bias,
+        native.QK_NORM: config.qk_norm,
+        native.OWN_HEAD: not config.tied,
+        native.EXTRAS: config.extras,
+        native.SHIFT: config.shift,
+    }
+    flags = sum(flag for flag, there in has.items() if there)
+    heads, sees = (config.n_heads, config.n_kv_heads), (config.context_sees, config.canvas_sees)
+    sizes = (config.vocab_size, config.d_model, config.n_layers, *heads, config.d_ff, config.d_head)
+    return native.Shape(*sizes, flags, *sees, config.rope_base, config.norm_eps)
 
 
 def slots(run: native.NativeRun, cancelled: Callable[[], bool]) -> Iterator[native.DraftSlot]:
@@ -162,28 +180,50 @@ def take_over(canvas: Canvas, slot: native.DraftSlot) -> None:
     canvas.probability = np.asarray(slot.probability, dtype=np.float32)[: len(canvas.ids)]
 
 
-def control_of(canvas: Canvas, policy: Policy, request: InfillRequest | None) -> native.Control:
-    """What the native loop is told of a run."""
-    if len(canvas.ids) > native.MAX_ROWS or len(canvas.holes) > native.MAX_HOLES:
-        raise ValueError(f"a canvas holds at most {native.MAX_ROWS} rows and {native.MAX_HOLES} holes")
-    control = native.Control()
-    control.n_rows, control.n_holes = len(canvas.ids), len(canvas.holes)
-    for i, ((start, stop), multiline) in enumerate(zip(canvas.holes, canvas.multiline, strict=True)):
-        control.hole_start[i], control.hole_stop[i], control.multiline[i] = start, stop, multiline
-    given = zip(canvas.ids.tolist(), canvas.fixed.tolist(), canvas.probability.tolist(), strict=True)
-    for row, (token, fixed, probability) in enumerate(given):
-        control.ids[row], control.fixed[row], control.probability[row] = token, fixed, probability
-    control.mask_id, control.end_id = canvas.mask_id, canvas.end_id
-    control.has_left, control.has_right = canvas.left.allowed is not None, canvas.right.allowed is not None
+def decided_text(canvas: Canvas) -> list[int]:
+    """Tokens of the rows in front of the first undecided one; ends are none."""
+    undecided = np.flatnonzero(canvas.masked)
+    ids = canvas.ids[: undecided[0] if len(undecided) else None]
+    text: list[int] = ids[canvas.fixed[: len(ids)] | (ids != canvas.end_id)].tolist()
+    return text
+
+
+def control_of(canvas: Canvas, policy: Policy, request: InfillRequest) -> native.Control:
+    """What the native loop is told of a threshold run."""
+    control = any_control(canvas, request)
     control.max_steps, control.max_revisions = policy.max_steps, policy.max_revisions
     control.threshold, control.revise_below = policy.threshold, policy.revise_below
+    return control
+
+
+def verdict_control(canvas: Canvas, policy: Verdict, request: InfillRequest, last_id: int) -> native.Control:
+    """What the native loop is told of a verdict run; `last_id` is the context's last token."""
+    control = any_control(canvas, request)
+    control.verdict, control.last_id, control.draft_above = 1, last_id, policy.draft_above
+    control.judge_rows = policy.judge_rows
+    control.canvas_rows = 0 if canvas.mask_id == NONE else policy.canvas_rows
+    drafted = canvas.proposed_by(request.start) if request.start else []
+    control.n_drafted = len(drafted)
+    control.drafted[: len(drafted)] = drafted
+    return control
+
+
+def any_control(canvas: Canvas, request: InfillRequest) -> native.Control:
+    """What is the same for both loops."""
+    if len(canvas.ids) > MAX_ROWS or len(canvas.holes) > native.MAX_HOLES:
+        raise ValueError(f"a canvas holds at most {MAX_ROWS} rows and {native.MAX_HOLES} holes")
+    control, n = native.Control(), len(canvas.ids)
+    control.n_rows, control.n_holes = n, len(canvas.holes)
+    for i, ((start, stop), multiline) in enumerate(zip(canvas.holes, canvas.multiline, strict=True)):
+        control.hole_start[i], control.hole_stop[i], control.multiline[i] = start, stop, multiline
+    control.ids[:n], control.fixed[:n] = canvas.ids.tolist(), canvas.fixed.tolist()
+    control.probability[:n] = canvas.probability.tolist()
+    control.mask_id, control.end_id = canvas.mask_id, canvas.end_id
+    control.has_left, control.has_right = canvas.left.allowed is not None, canvas.right.allowed is not None
     control.present = int(np.bitwise_or.reduce(np.left_shift(np.uint32(1), np.unique(canvas.flags).astype(np.uint32))))
-    control.deadline_us = -1
-    if request is not None:
-        control.seed, control.temperature = request.seed & (2**64 - 1), request.temperature
-        control.stop_below = request.stop_below
-        if request.deadline_ms is not None:
-            control.deadline_us = int(request.deadline_ms * 1000)
+    control.seed, control.temperature = request.seed & (2**64 - 1), request.temperature
+    control.stop_below = request.stop_below
+    control.deadline_us = -1 if request.deadline_ms is None else int(request.deadline_ms * 1000)
     return control
 
 
@@ -191,6 +231,21 @@ def default_threads() -> int:
     """Threads for a model this small: the cores this process may use, four at most."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(4, cores)
+
+
+def tensors_of(weights: dict[str, Weight], config: ModelConfig, precision: str) -> Iterator[tuple[str, native.Tensor]]:
+    """(name, tensor) as the library wants them, one at a time; `weights` is emptied, so that files are let go of.
+
+    What is stored in int8 is given so to an int8 model. With extras, bfloat16 words: the tables are made of them.
+    """
+    if config.extras:
+        words = {name: weight.words() for name, weight in weights.items()}
+        yield from with_neighbour_tables(words, config).items()
+        return
+    for name in list(weights):
+        weight = weights.pop(name)
+        stored = weight.int8() if precision == "int8" else None
+        yield name, weight.words() if stored is None else stored
 
 
 def with_neighbour_tables(tensors: dict[str, np.ndarray], config: ModelConfig) -> dict[str, np.ndarray]:
@@ -205,7 +260,7 @@ def with_neighbour_tables(tensors: dict[str, np.ndarray], config: ModelConfig) -
     words = tensors["embed.weight"].reshape(config.vocab_size, config.d_model)
     for start in range(0, config.vocab_size, ROWS_AT_ONCE):
         rows = widened(words[start : start + ROWS_AT_ONCE])
-        normed = rows / np.sqrt(np.square(rows).mean(axis=1, keepdims=True) + 1e-6) * gain
+        normed = rows / np.sqrt(np.square(rows).mean(axis=1, keepdims=True) + config.norm_eps) * gain
         for side, matrix in matrices.items():
             tables[side][start : start + len(rows)] = rounded(normed @ matrix)
     for table in tables.values():

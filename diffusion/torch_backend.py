@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from cuda_ext.rules import Policy
-from diffusion.autoregress import autoregress
+from cuda_ext.rules import Policy, Verdict
+from diffusion import verdict
 from diffusion.canvas import Canvas
 from diffusion.denoise import denoise
+from diffusion.device import parse_device
 from diffusion.model.card import ModelFolder
 from diffusion.model.config import ModelConfig
 from diffusion.model.load import load_weights
@@ -27,14 +28,18 @@ class TorchBackend:
 
     def __init__(self, model: Transformer) -> None:
         self.model = model
+        self.forward_passes = 0
 
     @classmethod
     def load(cls, folder: ModelFolder, device: str = "cpu", threads: int | None = None) -> TorchBackend:
         """Load a model folder; ValueError says what is wrong with it or with the device."""
         if threads:
             torch.set_num_threads(threads)
-        if device != "cpu" and not torch.cuda.is_available():
-            raise ValueError(f"device {device!r} asked for, but this torch finds no CUDA device")
+        kind, index = parse_device(device)
+        if kind == "cuda" and index >= torch.cuda.device_count():
+            raise ValueError(
+                f"device {device!r} asked for, but this torch finds {torch.cuda.device_count()} CUDA devices"
+            )
         model = load_weights(folder, inference_dtype(device))
         return cls(model.to(device))
 
@@ -74,14 +79,36 @@ class TorchBackend:
         cancelled: Callable[[], bool],
     ) -> Iterator[Draft]:
         """The denoising loop."""
-        return denoise(
-            *(self.model, cache, canvas, policy, cancelled),
-            *(request.deadline_ms, request.temperature, request.seed, request.stop_below),
+        return self._counted(
+            denoise(
+                *(self.model, cache, canvas, policy, cancelled),
+                *(request.deadline_ms, request.temperature, request.seed, request.stop_below),
+            )
         )
 
-    def autoregress(self, cache: ContextCache, canvas: Canvas, cancelled: Callable[[], bool]) -> Iterator[Draft]:
-        """The same canvas decoded token by token."""
-        return autoregress(self.model, cache, canvas, cancelled)
+    def verdict(
+        self,
+        cache: ContextCache,
+        canvas: Canvas,
+        policy: Verdict,
+        request: InfillRequest,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[Draft]:
+        """Draft and verdict; the cache keeps what was decided."""
+        return self._counted(
+            verdict.decode(
+                *(self.model, cache, canvas, policy, cancelled),
+                *(request.deadline_ms, request.temperature, request.seed, request.stop_below, request.start),
+            )
+        )
+
+    def _counted(self, drafts: Iterator[Draft]) -> Iterator[Draft]:
+        """Pass drafts on and count their forward passes: none runs ahead of its draft."""
+        passes = 0
+        for draft in drafts:
+            self.forward_passes += draft.forward_passes - passes
+            passes = draft.forward_passes
+            yield draft
 
 
 def inference_dtype(device: str) -> torch.dtype:

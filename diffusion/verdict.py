@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from cuda_ext.reference import RowStats, gumbel, row_stats
-from cuda_ext.rules import Rule, Verdict, expand
+from cuda_ext.rules import MAX_ROWS, Rule, Verdict, expand
 from diffusion.canvas import Canvas, ended
 from diffusion.model.transformer import ContextCache, Transformer
 from diffusion.request import Draft, Start
@@ -32,8 +32,8 @@ from diffusion.vocabulary import NONE
 class Stream:
     """The decided text behind the context, and where it stands on the canvas.
 
-    `row`: the canvas row to be decided next; len(canvas.ids) when all are. `pending`: decided tokens, the last one
-    always, whose keys and values are not in the cache. `drafted`: tokens proposed for the rows from `row` on.
+    `row`: the canvas row to be decided next; len(canvas.ids) when all are. `pending`: decided tokens whose keys and
+    values are not in the cache. `drafted`: tokens proposed for the rows from `row` on.
     """
 
     canvas: Canvas
@@ -85,29 +85,47 @@ def decode(
 
     `canvas` is blank; what `start` says of its first hole is the first draft. At the deadline it ends with what is
     decided, the rest a guess. It ends undecided, too, where what is decided of the first hole is right with a chance
-    below `stop_below`. The cache keeps the decided tokens behind the context.
+    below `stop_below`. The cache keeps the decided tokens behind the context, as far as they went through the model.
     """
+    if model.config.context_sees != 1 or not cache.ids:
+        raise ValueError("only a model whose context is causal, and not empty, judges drafts")
     started = time.perf_counter()
-    stream = Stream(canvas, pending=[cache.ids[-1]])
-    cache.keep(len(cache.ids) - 1)
+    stream = Stream(canvas)
     stream.skip_fixed()
-    stream.drafted = canvas.proposed_by(start) if start and not canvas.fixed[0] else []
+    stream.drafted = canvas.proposed_by(start) if start else []
     guess = np.where(canvas.masked, canvas.end_id, canvas.ids)
     passes = 0
-    try:
-        while not cancelled():
-            late = deadline_ms is not None and (time.perf_counter() - started) * 1000 >= deadline_ms
-            if not late and not stream.done:
-                guess = one_pass(model, cache, stream, policy, temperature, seed)
-                passes += 1
-            done = late or stream.done or canvas.is_unsure(stop_below)
-            reason = ended(late and not stream.done, not stream.done) if done else ""
-            yield canvas.draft(guess, passes, passes, reason)
-            if done:
-                return
-    finally:
-        if not passes:  # what was taken off is still in the cache
-            cache.ids.append(stream.pending[0])
+    while not cancelled():
+        late = deadline_ms is not None and (time.perf_counter() - started) * 1000 >= deadline_ms
+        if not late:
+            passes += 1
+            if crowded(stream, policy):
+                encode_pending(model, cache, stream)
+                continue
+            guess = one_pass(model, cache, stream, policy, temperature, seed)
+        done = late or stream.done or canvas.is_unsure(stop_below)
+        reason = ended(late and not stream.done, not stream.done) if done else ""
+        yield canvas.draft(guess, passes, passes, reason)
+        if done:
+            return
+
+
+def crowded(stream: Stream, policy: Verdict) -> bool:
+    """Whether fixed text leaves the next pass no room for all its rows."""
+    judged, window = judged_draft(stream, policy), drafted_window(stream, policy)
+    return len(stream.pending) + len(judged) + len(window) > MAX_ROWS
+
+
+def encode_pending(model: Transformer, cache: ContextCache, stream: Stream) -> None:
+    """A pass of pending tokens alone, all but the last."""
+    with torch.no_grad():
+        model.encode(stream.pending[:-1], cache)
+    del stream.pending[:-1]
+
+
+def judged_draft(stream: Stream, policy: Verdict) -> list[int]:
+    """The drafted tokens that the next pass judges; there is a row behind them in the hole."""
+    return stream.drafted[: min(policy.judge_rows, stream.stop - stream.row - 1)]
 
 
 def one_pass(
@@ -115,8 +133,9 @@ def one_pass(
 ) -> np.ndarray:
     """Judge the draft, decide at least one row and draft anew; ids (C,) with a guess in every undecided row."""
     canvas, first = stream.canvas, stream.row
-    judged = stream.drafted[: min(policy.judge_rows, stream.stop - first - 1)]
-    window = drafted_window(stream, policy)
+    judged, window = judged_draft(stream, policy), drafted_window(stream, policy)
+    if not stream.pending:
+        stream.pending = [cache.ids.pop()]  # the last token speaks again
     n_pending = len(stream.pending)
     with torch.no_grad():
         hidden = model.run(stream.pending + judged, window, cache, decided=n_pending)
@@ -130,8 +149,6 @@ def one_pass(
     proposed = Proposed.of(stats, len(judged) + 1, first)
     stream.drafted = next_draft(stream, policy, proposed, len(judged), accepted, decided)
     stream.skip_fixed()
-    if not stream.pending:  # a hole ended and another follows at once: the last token speaks again
-        stream.pending = [cache.ids.pop()]
     return guessed(canvas, proposed)
 
 

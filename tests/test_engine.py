@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from cuda_ext import native
+from cuda_ext.rules import Policy, Verdict
 from diffusion.canvas import Canvas
 from diffusion.confidence import chance
 from diffusion.denoise import denoise
 from diffusion.engine import Engine, common_prefix
 from diffusion.layout import lay_out
+from diffusion.model.card import open_folder, write_card
 from diffusion.model.config import EMBEDDED
 from diffusion.model.transformer import ContextCache, Transformer, sdpa
 from diffusion.recall import starts
@@ -107,6 +109,48 @@ def test_going_back_and_forth_between_two_files_encodes_each_once(engine: Engine
 def test_a_cancelled_request_encodes_at_most_one_more_piece(engine: Engine) -> None:
     assert list(engine.infill(InfillRequest(SOURCE[:3000], ""), lambda: True)) == []
     assert engine.encoded_tokens == 0
+
+
+def test_the_deadline_is_for_the_context_as_well(any_engine: Engine) -> None:
+    request = InfillRequest(SOURCE[:3000], "", deadline_ms=0.0)
+    [draft] = any_engine.infill(request, lambda: False)
+    assert (draft.done, draft.reason, draft.text, draft.forward_passes) == (True, "deadline", "", 0)
+    assert any_engine.encoded_tokens == any_engine.forward_passes == 0
+
+
+def test_what_encoding_took_is_taken_from_the_loop(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr("diffusion.engine.time.perf_counter", lambda: next(clock) / 1000)
+    given: list[float | None] = []
+
+    def denoise(
+        cache: object, canvas: object, policy: object, request: InfillRequest, cancelled: object
+    ) -> list[Draft]:
+        given.append(request.deadline_ms)
+        return []
+
+    monkeypatch.setattr(engine.backend, "denoise", denoise)
+    list(engine.infill(InfillRequest("x = ", "", deadline_ms=500.0), lambda: False))
+    [left] = given
+    assert left is not None and left <= 480  # the clock was looked at before a piece, and behind it
+
+
+def test_a_context_of_blocks_is_encoded_anew_from_the_block_that_changed(engine: Engine) -> None:
+    engine.backend.model.config = dataclasses.replace(engine.backend.config, context_sees=16)
+    engine.prepare(InfillRequest(SOURCE[:3000], ""), lambda: False)
+    before = engine.encoded_tokens
+    engine.prepare(InfillRequest(SOURCE[:3000] + " = (", ""), lambda: False)
+    kept = before - before % 16
+    assert before - kept < engine.encoded_tokens - before <= before - kept + 16 + 4
+
+
+def test_the_card_says_how_a_model_is_decoded(tmp_path: Path) -> None:
+    assert isinstance(Engine.load().policy, Policy)
+    path, folder = copy_of_weights(tmp_path), open_folder(EMBEDDED)
+    write_card(dataclasses.replace(folder, policy="verdict"), path)
+    engine = Engine.load(path)
+    assert isinstance(engine.policy, Verdict)
+    assert list(engine.infill(InfillRequest("def f(x):\n    return ", "\n"), lambda: False))[-1].done
 
 
 def copy_of_weights(tmp_path: Path) -> Path:

@@ -1,5 +1,6 @@
 """diffusion/native_backend.py, and that it needs no torch."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -14,11 +15,12 @@ from safetensors.torch import load_file, save_file
 
 from cuda_ext import native
 from diffusion.engine import Engine
-from diffusion.model.card import ModelFolder, open_folder
-from diffusion.model.config import EMBEDDED
+from diffusion.model.card import ModelFolder, open_folder, write_card
+from diffusion.model.config import EMBEDDED, ModelConfig
 from diffusion.model.load import load_model, save_model
 from diffusion.model.tensors import rounded
-from diffusion.native_backend import NativeBackend, with_neighbour_tables
+from diffusion.model.transformer import Transformer
+from diffusion.native_backend import NativeBackend, tensors_of, with_neighbour_tables
 from diffusion.request import Draft, Hole, InfillRequest, Start
 from diffusion.torch_backend import TorchBackend
 from diffusion.vocabulary import OURS
@@ -63,7 +65,7 @@ def test_both_backends_take_the_same_tokens_for_the_same_weights() -> None:
     native_backend.encode(ids, cache)
     torch_backend.encode(ids, torch_cache)
     canvas = [0] * 16
-    found = native_backend.model.forward(cache.cache, canvas, len(ids), causal=False)
+    found = native_backend.model.forward(cache.cache, [], canvas, len(ids))
     hidden = torch_backend.model.denoise(torch.tensor([canvas]), torch_cache)
     expected = torch_backend.model.logits(hidden[0]).detach().numpy()
     assert np.abs(found - expected).mean() < 0.1
@@ -137,6 +139,41 @@ def test_weights_stored_in_int8_are_read_alike_by_both_backends(tmp_path: Path) 
     for name, tensor in read.state_dict().items():
         assert np.array_equal(tensor.view(torch.int16).numpy().view(np.uint16), tensors[name]), name
     assert (tmp_path / "model.safetensors").stat().st_size < 0.55 * (EMBEDDED / "model.safetensors").stat().st_size
+
+
+def plain_folder(path: Path, dtype: torch.dtype) -> ModelFolder:
+    """A model without extras on disk, our tokenizer with it."""
+    config = ModelConfig(d_model=64, n_layers=2, n_heads=3, n_kv_heads=1, d_ff=96, d_head=32, extras=False, tied=False)
+    model = Transformer(config)
+    model.init_weights(torch.Generator().manual_seed(3))
+    save_model(path, model, (EMBEDDED / "tokenizer.json").read_bytes(), dtype)
+    write_card(dataclasses.replace(FOLDER, policy="verdict"), path)
+    return open_folder(path)
+
+
+def test_what_is_stored_in_int8_is_given_to_an_int8_model_as_it_is(tmp_path: Path) -> None:
+    folder = plain_folder(tmp_path, torch.int8)
+    weights = folder.weights()
+    given = dict(tensors_of(weights, folder.config, "int8"))
+    assert not weights, "files would stay mapped"
+    values, scales = folder.weights()["blocks.1.qkv.weight"].int8() or (None, None)
+    assert np.array_equal(given["blocks.1.qkv.weight"][0], values)
+    assert np.array_equal(given["blocks.1.qkv.weight"][1], scales)
+    assert given["norm.weight"].dtype == np.uint16
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bfloat16])
+@pytest.mark.parametrize("precision", ["int8", "bf16"])
+def test_a_model_without_extras_runs_from_its_folder(tmp_path: Path, dtype: torch.dtype, precision: str) -> None:
+    folder = plain_folder(tmp_path, dtype)
+    one, reference = NativeBackend.load(folder, precision=precision), TorchBackend.load(folder)
+    cache, torch_cache = one.new_cache(128), reference.new_cache(128)
+    ids, canvas = list(range(100, 140)), list(range(200, 216))
+    one.encode(ids, cache)
+    reference.encode(ids, torch_cache)
+    found = one.model.forward(cache.cache, [], canvas, len(ids))
+    expected = reference.model.logits(reference.model.run([], canvas, torch_cache)).detach().numpy()
+    assert np.abs(found - expected).mean() < 0.06 * np.abs(expected).mean()
 
 
 def test_tables_hold_what_the_model_adds_for_a_neighbour_and_end_with_that_of_none() -> None:

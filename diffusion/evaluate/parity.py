@@ -49,12 +49,12 @@ class TwinModel:
 
     def encode(self, ids: tuple[int, ...]) -> None:
         """Encode a context from its start."""
-        self.twin.forward(np.array(ids), 0, causal=True)
+        self.twin.forward(np.array(ids), [], 0)
         self.n_context = len(ids)
 
     def denoise(self, ids: Tensor, cache: object) -> Tensor:
         """Logits (1, C, V)."""
-        self.last = self.twin.forward(ids[0].numpy(), self.n_context, causal=False)
+        self.last = self.twin.forward([], ids[0].numpy(), self.n_context)
         return self.last[None]
 
     def logits(self, hidden: Tensor) -> Tensor:

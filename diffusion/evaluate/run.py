@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cuda_ext.rules import Policy
 from diffusion.evaluate import holes, humaneval, mbpp, metrics, report, sandbox
 from diffusion.evaluate.holes import Case
 from diffusion.evaluate.metrics import Score
@@ -195,7 +196,7 @@ def diffusion(engine: Engine, threshold: float | None = None, *, recall: bool = 
 
     def decode(request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
         usual = engine.policy
-        engine.policy = dataclasses.replace(usual, threshold=threshold or usual.threshold)
+        engine.policy = usual if threshold is None else Policy(threshold=threshold)
         try:
             yield from engine.infill(request if recall else dataclasses.replace(request, start=FROM_MASKS), cancelled)
         finally:
