@@ -53,7 +53,7 @@ inline uint16_t round_bf16(float x) {
 
 void gemm_int8(const uint8_t* x, const float* x_scale, int rows, const mz_int8* w, int first, int last, float* out,
                int64_t ldo, int add) {
-  const Int8Tile all = {x, w->k, x_scale, w->panels, w->k, w->scale, w->bias_sum, out, ldo, add};
+  const Int8Tile all = {x, w->k, x_scale, w->panels, w->k, w->scale, w->bias_sum, out, ldo, add, w->panels};
   run_all(all, rows, first, last);
 }
 

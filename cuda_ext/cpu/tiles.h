@@ -28,11 +28,13 @@ struct Int8Tile {
   float* out;
   int64_t ldo;
   int add;
+  const int8_t* ahead;  // a panel to be fetched meanwhile
 
   // The tile at a row and a panel; the panel's columns of `out` are those from 16 * to_panel on.
-  Int8Tile at(int row, int panel, int to_panel) const {
+  Int8Tile at(int row, int panel, int to_panel, int ahead_by) const {
     return {x + row * ldx, ldx, x_scale + row, w + (int64_t)panel * k * MZ_PANEL, k, w_scale + (int64_t)panel * MZ_PANEL,
-            bias_sum + (int64_t)panel * MZ_PANEL, out + row * ldo + to_panel * MZ_PANEL, ldo, add};
+            bias_sum + (int64_t)panel * MZ_PANEL, out + row * ldo + to_panel * MZ_PANEL, ldo, add,
+            w + (int64_t)(panel + ahead_by) * k * MZ_PANEL};
   }
   template <int MR, int NR>
   void run() const;
@@ -48,7 +50,7 @@ struct Bf16Tile {
   int64_t ldo;
   int add;
 
-  Bf16Tile at(int row, int panel, int to_panel) const {
+  Bf16Tile at(int row, int panel, int to_panel, int) const {
     return {x + row * ldx, ldx, w + panel * stride, stride, k, out + row * ldo + to_panel * MZ_PANEL, ldo, add};
   }
   template <int MR, int NR>
@@ -69,10 +71,9 @@ template <int MR, int NR>
 void Int8Tile::run() const {
   __m512i sum[MR][NR], b[NR];
   UNROLL for (int i = 0; i < MR; ++i) UNROLL for (int j = 0; j < NR; ++j) sum[i][j] = _mm512_setzero_si512();
-  const int8_t* next = w + (int64_t)NR * k * MZ_PANEL;  // the panels that this thread multiplies with next
   for (int g = 0; g < k / 4; ++g) {
     UNROLL for (int j = 0; j < NR; ++j) b[j] = _mm512_loadu_si512(w + (int64_t)j * k * MZ_PANEL + g * 64);
-    UNROLL for (int j = 0; j < NR; ++j) _mm_prefetch((const char*)next + (g * NR + j) * 64, _MM_HINT_T1);
+    _mm_prefetch((const char*)ahead + g * 64, _MM_HINT_T1);
     UNROLL for (int i = 0; i < MR; ++i) {
       const __m512i a = _mm512_set1_epi32(word(x + i * ldx + 4 * g));
       UNROLL for (int j = 0; j < NR; ++j) sum[i][j] = _mm512_dpbusd_epi32(sum[i][j], a, b[j]);
@@ -279,13 +280,15 @@ inline void run_rows(const Tile& tile, int rows) {
     run_rows<MR - 1, NR>(tile, rows);
 }
 
-// All rows of NR panels, in tiles of nearly equal height: the weights are read from L1 after the first.
+// All rows of NR panels, in tiles of nearly equal height: the weights are read from L1 after the first. Each tile fetches
+// one of the panels that come next: all of them at once would stall it.
 template <int NR, class Tile>
 inline void run_panels(const Tile& all, int rows, int panel, int to_panel) {
   const int n_tiles = (rows + MAX_ROWS - 1) / MAX_ROWS;
   for (int t = 0; t < n_tiles; ++t) {
     const int row = rows * t / n_tiles;
-    run_rows<MAX_ROWS, NR>(all.at(row, panel, to_panel), rows * (t + 1) / n_tiles - row);
+    const int ahead_by = t < NR ? NR + t : 0;
+    run_rows<MAX_ROWS, NR>(all.at(row, panel, to_panel, ahead_by), rows * (t + 1) / n_tiles - row);
   }
 }
 
