@@ -1,26 +1,39 @@
-// The device, errors, and what the library says of itself.
+// The devices: which there are, and whether they can run what was compiled.
 
+#include <mutex>
 
 #include "engine.h"
 
 namespace {
 
-thread_local std::string last_error;
-
-struct Usable {
+struct Looked {
   int n_multiprocessors = 0;
   std::string target, problem;
 };
 
-Usable look() {
-  Usable out;
-  int n_devices = 0;
+int count_devices(std::string* problem) {
+  int n = 0;
+  const cudaError_t code = cudaGetDeviceCount(&n);
+  if (code == cudaSuccess && n > 0) return n;
+  cudaGetLastError();
+  *problem = std::string("no CUDA device: ") + (code == cudaSuccess ? "none there" : cudaGetErrorString(code));
+  return 0;
+}
+
+Looked look(int index) {
+  Looked out;
+  const int n_devices = count_devices(&out.problem);
+  if (n_devices == 0) return out;
+  if (index < 0 || index >= n_devices) {
+    out.problem = "no CUDA device " + std::to_string(index) + ": there are " + std::to_string(n_devices);
+    return out;
+  }
   cudaDeviceProp device;
-  cudaError_t code = cudaGetDeviceCount(&n_devices);
-  if (code == cudaSuccess && n_devices > 0) code = cudaGetDeviceProperties(&device, 0);
-  if (code != cudaSuccess || n_devices == 0) {
+  cudaError_t code = cudaGetDeviceProperties(&device, index);
+  if (code == cudaSuccess) code = cudaSetDevice(index);
+  if (code != cudaSuccess) {
     cudaGetLastError();
-    out.problem = std::string("no CUDA device: ") + (n_devices ? "none usable" : cudaGetErrorString(code));
+    out.problem = std::string("no CUDA device: ") + cudaGetErrorString(code);
     return out;
   }
   const std::string name = "sm_" + std::to_string(device.major) + std::to_string(device.minor);
@@ -34,9 +47,13 @@ Usable look() {
   return out;
 }
 
-const Usable& usable() {
-  static const Usable found = look();
-  return found;
+// Each device is looked at once, and only when it is asked for: looking takes some of its memory.
+const Looked& looked(int index) {
+  static std::mutex mutex;
+  static std::map<int, Looked> found;
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto at = found.find(index);
+  return at != found.end() ? at->second : found.emplace(index, look(index)).first->second;
 }
 
 }  // namespace
@@ -44,30 +61,16 @@ const Usable& usable() {
 void check(cudaError_t code, const char* what) {
   if (code == cudaSuccess) return;
   cudaGetLastError();
-  throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(code));
+  fail(std::string(what) + ": " + cudaGetErrorString(code));
 }
 
-void require(bool condition, const std::string& message) {
-  if (!condition) throw std::runtime_error(message);
+void fail(const std::string& message) { throw std::runtime_error(message); }
+
+int use_device(int device) {
+  const Looked& found = looked(device);
+  require(!found.target.empty(), found.problem);
+  check(cudaSetDevice(device), "choosing a device");
+  return found.n_multiprocessors;
 }
 
-void set_last_error(const std::string& message) { last_error = message; }
-
-void use_device() {
-  require(!usable().target.empty(), usable().problem);
-  check(cudaSetDevice(0), "device 0");
-}
-
-int n_multiprocessors() { return usable().n_multiprocessors; }
-
-int32_t mz_abi_version(void) { return MZ_ABI_VERSION; }
-
-const char* mz_last_error(void) { return last_error.c_str(); }
-
-const char* mz_target(void) { return usable().target.c_str(); }
-
-int32_t mz_struct_size(int32_t which) {
-  const size_t sizes[] = {sizeof(mz_control), sizeof(mz_draft),  sizeof(mz_row),
-                          sizeof(mz_shape),   sizeof(mz_canvas), sizeof(mz_rule)};
-  return which >= 0 && which < 6 ? (int32_t)sizes[which] : -1;
-}
+const char* mz_target(void) { return looked(0).target.c_str(); }

@@ -1,4 +1,4 @@
-// One step as a graph, built once per cache and row bucket: the body of a WHILE node, or a graph to replay.
+// One step as a graph, built once per cache, row bucket and kind of loop: the body of a WHILE node, or a graph to replay.
 //
 // Rule: whatever the device or the driver refuses, the next simpler way is taken; plain launches always work.
 // MEZZOTINT_CUDA_LOOP=while|replay|step takes one way alone.
@@ -16,7 +16,7 @@ void drop(Captured& c) {
 }
 
 // Ends the capture also when a launch fails in between: a stream left capturing would be of no more use.
-void capture(mz_cache& cache, int place, cudaGraph_t body, cudaGraphConditionalHandle handle, bool conditional) {
+void capture(Cache& cache, Place place, cudaGraph_t body, cudaGraphConditionalHandle handle, bool conditional) {
   check(cudaStreamBeginCaptureToGraph(cache.stream, body, nullptr, nullptr, 0, cudaStreamCaptureModeRelaxed),
         "beginning a capture");
   std::string problem;
@@ -45,7 +45,7 @@ cudaGraph_t add_while(cudaGraph_t graph, cudaGraphConditionalHandle* handle) {
   return node.conditional.phGraph_out[0];
 }
 
-void build(mz_cache& cache, int place, Captured& out) {
+void build(Cache& cache, Place place, Captured& out) {
   check(cudaGraphCreate(&out.graph, 0), "a graph");
   if (out.loop == Loop::kWhile) {
     cudaGraphConditionalHandle handle;
@@ -60,10 +60,8 @@ void build(mz_cache& cache, int place, Captured& out) {
 }
 
 // A step of a run that has ended: every kernel returns at once, but is loaded, which must not happen in a capture.
-void warm_up(mz_cache& cache, int place) {
-  mz_pass pass = {};
-  pass.stop = 1;
-  launch_pass(cache, pass);  // on the stream: an encoding may still be under way
+void warm_up(Cache& cache, Place place) {
+  launch_stop(cache);
   launch_step(cache, place, 0, false);
   check(cudaStreamSynchronize(cache.stream), "warming up");
 }
@@ -74,8 +72,8 @@ const char* loop_name(Loop loop) {
   return loop == Loop::kWhile ? "while" : loop == Loop::kReplay ? "replay" : loop == Loop::kStep ? "step" : "";
 }
 
-const Captured& captured_step(mz_cache& cache, int place) {
-  Captured& found = cache.captured[place];
+const Captured& captured_step(Cache& cache, Place place) {
+  Captured& found = cache.captured[place.index()];
   const char* asked = getenv("MEZZOTINT_CUDA_LOOP");
   const std::string only = asked ? asked : "";
   if (found.loop != Loop::kNone && found.asked == only) return found;
@@ -98,6 +96,6 @@ const Captured& captured_step(mz_cache& cache, int place) {
   return found;
 }
 
-void drop_graphs(mz_cache& cache) {
+void drop_graphs(Cache& cache) {
   for (Captured& c : cache.captured) drop(c);
 }

@@ -26,19 +26,26 @@ __global__ void test_rules(const mz_control* control, const mz_canvas* canvas, c
 
 __global__ void test_commit(const mz_control* control, mz_canvas* canvas, const uint8_t* flags, const mz_row* rows,
                             int late, mz_draft* out) {
-  mz_commit(control, canvas, flags, rows, late, out);
+  mz_commit(control, canvas, flags, rows, 0, late, out);
+}
+
+__global__ void test_verdict_start(const mz_control* control, int n_context, mz_canvas* canvas, mz_stream* stream) {
+  mz_stream_start(control, n_context, canvas, stream);
+}
+
+__global__ void test_verdict_plan(const mz_control* control, mz_canvas* canvas, mz_stream* stream, const uint8_t* flags,
+                                  mz_plan* out) {
+  mz_plan_verdict(control, canvas, stream, flags, out);
+}
+
+__global__ void test_verdict_commit(const mz_control* control, mz_canvas* canvas, mz_stream* stream,
+                                    const mz_plan* plan, const mz_row* rows, mz_draft* out, int* done) {
+  *done = mz_commit_verdict(control, canvas, stream, plan, rows, out);
 }
 
 __global__ void test_gumbel(uint64_t seed, int step, int row, int n, float* out) {
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
     out[i] = mz_gumbel(seed, step, row, i);
-}
-
-template <class T>
-Device<T> uploaded(const T* from, size_t n) {
-  Device<T> out = allocate<T>(n);
-  check(cudaMemcpy(out.get(), from, n * sizeof(T), cudaMemcpyHostToDevice), "a test's input");
-  return out;
 }
 
 template <class T>
@@ -55,11 +62,27 @@ int flags_needed(const mz_control& c, const mz_canvas& s) {
   return largest + 1;
 }
 
+int flags_needed(const mz_control& c, const mz_canvas& s, const mz_stream& t) {
+  int n = flags_needed(c, s);
+  for (int i = 0; i < t.n_drafted; ++i)
+    if (t.drafted[i] >= n) n = t.drafted[i] + 1;
+  return n;
+}
+
+template <class F>
+void on_first_device(F f) {
+  guard(0, [&] {
+    use_device(0);
+    f();
+    return 0;
+  });
+}
+
 }  // namespace
 
 void mz_test_row_stats(const float* logits, int32_t n_rows, int32_t vocab, const uint8_t* flags, const mz_rule* rules,
                        const int32_t* own, mz_row* out) {
-  guard(0, [&] {
+  on_first_device([&] {
     const auto x = uploaded(logits, (size_t)n_rows * vocab);
     const auto f = uploaded(flags, vocab);
     const auto r = uploaded(rules, n_rows);
@@ -67,25 +90,24 @@ void mz_test_row_stats(const float* logits, int32_t n_rows, int32_t vocab, const
     const auto result = allocate<mz_row>(n_rows);
     launch(test_row_stats, n_rows, 128, nullptr, x.get(), vocab, f.get(), r.get(), o.get(), result.get());
     download(out, result, n_rows);
-    return 0;
   });
 }
 
 void mz_test_rules(const mz_control* control, const mz_canvas* canvas, const uint8_t* flags, mz_rule* out) {
-  guard(0, [&] {
+  on_first_device([&] {
     const auto c = uploaded(control, 1);
     const auto s = uploaded(canvas, 1);
     const auto f = uploaded(flags, flags_needed(*control, *canvas));
     const auto result = allocate<mz_rule>(control->n_rows);
     launch(test_rules, 1, 128, nullptr, c.get(), s.get(), f.get(), result.get());
     download(out, result, control->n_rows);
-    return 0;
   });
 }
 
 int32_t mz_test_commit(const mz_control* control, mz_canvas* canvas, const uint8_t* flags, const mz_row* rows,
                        int32_t late, mz_draft* out) {
   return guard(-1, [&] {
+    use_device(0);
     int n_flags = flags_needed(*control, *canvas);
     for (int row = 0; row < control->n_rows; ++row)
       if (rows[row].best >= n_flags) n_flags = rows[row].best + 1;
@@ -101,11 +123,57 @@ int32_t mz_test_commit(const mz_control* control, mz_canvas* canvas, const uint8
   });
 }
 
+void mz_test_verdict_start(const mz_control* control, int32_t n_context, mz_canvas* canvas, mz_stream* stream) {
+  on_first_device([&] {
+    const auto c = uploaded(control, 1);
+    const auto s = uploaded(canvas, 1);
+    const auto t = uploaded(stream, 1);
+    launch(test_verdict_start, 1, 1, nullptr, c.get(), n_context, s.get(), t.get());
+    download(canvas, s, 1);
+    download(stream, t, 1);
+  });
+}
+
+void mz_test_verdict_plan(const mz_control* control, mz_canvas* canvas, mz_stream* stream, const uint8_t* flags,
+                          mz_plan* out) {
+  on_first_device([&] {
+    const auto c = uploaded(control, 1);
+    const auto s = uploaded(canvas, 1);
+    const auto t = uploaded(stream, 1);
+    const auto f = uploaded(flags, flags_needed(*control, *canvas, *stream));
+    const auto plan = uploaded(out, 1);
+    launch(test_verdict_plan, 1, 1, nullptr, c.get(), s.get(), t.get(), f.get(), plan.get());
+    download(canvas, s, 1);
+    download(stream, t, 1);
+    download(out, plan, 1);
+  });
+}
+
+int32_t mz_test_verdict_commit(const mz_control* control, mz_canvas* canvas, mz_stream* stream, const mz_plan* plan,
+                               const mz_row* rows, mz_draft* out) {
+  return guard(-1, [&] {
+    use_device(0);
+    const auto c = uploaded(control, 1);
+    const auto s = uploaded(canvas, 1);
+    const auto t = uploaded(stream, 1);
+    const auto p = uploaded(plan, 1);
+    const auto r = uploaded(rows, plan->n_wanted);
+    const auto draft = uploaded(out, 1);
+    const auto done = allocate<int>(1);
+    launch(test_verdict_commit, 1, 1, nullptr, c.get(), s.get(), t.get(), p.get(), r.get(), draft.get(), done.get());
+    int result = 0;
+    download(canvas, s, 1);
+    download(stream, t, 1);
+    download(out, draft, 1);
+    download(&result, done, 1);
+    return result;
+  });
+}
+
 void mz_test_gumbel(uint64_t seed, int32_t step, int32_t row, int32_t n, float* out) {
-  guard(0, [&] {
+  on_first_device([&] {
     const auto result = allocate<float>(n);
     launch(test_gumbel, (n + 255) / 256, 256, nullptr, seed, step, row, n, result.get());
     download(out, result, n);
-    return 0;
   });
 }

@@ -281,7 +281,7 @@ inline void mz_multiply(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, ui
   emu::hide();
 }
 
-inline uint64_t mz_emulated_ns;
-inline uint64_t mz_clock_ns() { return mz_emulated_ns; }
+inline uint64_t mz_emulated_ns, mz_emulated_tick;  // the time, and what asking for it takes
+inline uint64_t mz_clock_ns() { return mz_emulated_ns += mz_emulated_tick; }
 inline void mz_store_release(uint32_t* word, uint32_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
 inline uint32_t mz_load_system(const uint32_t* word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }

@@ -1,4 +1,4 @@
-// Rows over the cached context and themselves: both ways on a canvas, causal in a context.
+// Rows over the cached context and one another: blocks of them both ways, one behind the other.
 //
 // Idea: the query heads that share a key head are so many more rows, so keys and values are read once for all of them.
 // Blocks split the keys; the last block of a row tile joins the parts. The length is read on the device.
@@ -15,12 +15,29 @@ typedef struct {
   const uint16_t* q;        // (rows, n_heads, d_head)
   const uint16_t *k, *v;    // this layer's cache: (n_kv_heads, capacity, d_head)
   int n_heads, n_kv_heads, capacity;
+  int context_sees, canvas_sees;  // rows of a kind see one another in blocks of so many
   int max_tiles;            // row tiles the grid has
   float* partial;           // splits > 1: (n_kv_heads * max_tiles, splits, 64, d_head)
   float2* partial_norm;     // (..., splits, 64): largest score, sum
   int* counters;            // (n_kv_heads * max_tiles), zero
   uint16_t* out;            // packed rows (rows, n_heads * d_head)
 } mz_attention_args;
+
+// The slots that a row sees: those below `below`, and [first, stop).
+typedef struct {
+  int below, first, stop;
+} mz_seen;
+
+// Context rows see what is in front of them, and their block; canvas rows the decided tokens, and blocks of the canvas.
+MZ_DEVICE mz_seen mz_row_sees(const mz_plan* plan, int row, int context_sees, int canvas_sees) {
+  const int first = plan->start + plan->n_context, slot = plan->start + row, at = row - plan->n_context;
+  if (at < 0) {
+    const int stop = (slot / context_sees + 1) * context_sees;
+    return mz_seen{stop < first ? stop : first, first, first};
+  }
+  const int n = (at / canvas_sees + 1) * canvas_sees;
+  return mz_seen{plan->start + plan->decided, first, first + (n < plan->n_canvas ? n : plan->n_canvas)};
+}
 
 // What a warp knows of its 16 rows; a lane holds rows lane / 4 and that + 8. Scores are in powers of two.
 template <int Width>
@@ -40,10 +57,10 @@ MZ_DEVICE void mz_attention_fetch(const uint16_t* keys, const uint16_t* values, 
   }
 }
 
-// The next 32 keys; row i sees keys below seen[i].
+// The next 32 keys.
 template <int Width>
 MZ_DEVICE void mz_attention_step(const uint32_t (&q)[Width / 16][4], const uint16_t* k, const uint16_t* v, int first,
-                                 const int (&seen)[2], float scale, mz_attention_rows<Width>& rows) {
+                                 const mz_seen (&seen)[2], float scale, mz_attention_rows<Width>& rows) {
   const int lane = threadIdx.x % 32;
   float score[MZ_ATTENTION_KEYS / 8][4] = {};
 #pragma unroll
@@ -61,7 +78,9 @@ MZ_DEVICE void mz_attention_step(const uint32_t (&q)[Width / 16][4], const uint1
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int key = first + n * 8 + lane % 4 * 2 + i % 2;
-      score[n][i] = key < seen[i / 2] ? score[n][i] * scale : -INFINITY;
+      const mz_seen sees = seen[i / 2];
+      const bool is_seen = key < sees.below || (key >= sees.first && key < sees.stop);
+      score[n][i] = is_seen ? score[n][i] * scale : -INFINITY;
       most[i / 2] = fmaxf(most[i / 2], score[n][i]);
     }
 #pragma unroll
@@ -127,28 +146,29 @@ MZ_DEVICE void mz_attention_join(const mz_attention_args& a, int tile_id, int he
 // Grid (row tiles, n_kv_heads, splits). `Width`: of a head, 64 or 128.
 template <int Width>
 __global__ void __launch_bounds__(MZ_ATTENTION_THREADS) mz_attention(mz_attention_args a) {
-  const int n_rows = a.pass->n_rows, group = a.n_heads / a.n_kv_heads, n_folded = group * n_rows;
+  const mz_plan* plan = &a.pass->plan;
+  const int n_rows = mz_n_rows(plan), group = a.n_heads / a.n_kv_heads, n_folded = group * n_rows;
   const int head_row = blockIdx.x * MZ_ATTENTION_ROWS, kv_head = blockIdx.y;
   if (a.pass->stop || head_row >= n_folded) return;
   MZ_SHARED(uint16_t, k, 2 * MZ_ATTENTION_KEYS * (Width + 8));
   MZ_SHARED(uint16_t, v, 2 * MZ_ATTENTION_KEYS * (Width + 8));
   MZ_SHARED(int, flag, 1);
   constexpr int Stage = MZ_ATTENTION_KEYS * (Width + 8);
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, start = a.pass->start, n_keys = start + n_rows;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_keys = plan->start + n_rows;
   const int share = ((n_keys + gridDim.z - 1) / gridDim.z + MZ_ATTENTION_KEYS - 1) / MZ_ATTENTION_KEYS;
   const int first = blockIdx.z * share * MZ_ATTENTION_KEYS;
   const int stop = first + share * MZ_ATTENTION_KEYS < n_keys ? first + share * MZ_ATTENTION_KEYS : n_keys;
   const uint16_t* keys = a.k + (size_t)kv_head * a.capacity * Width;
   const uint16_t* values = a.v + (size_t)kv_head * a.capacity * Width;
 
-  int seen[2];
+  mz_seen seen[2];
   uint32_t q[Width / 16][4];
   const uint16_t* from[2];
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int r = head_row + warp * 16 + lane / 4 + i * 8, folded = r < n_folded ? r : n_folded - 1;
     const int row = folded % n_rows;
-    seen[i] = a.pass->causal ? start + row + 1 : n_keys;
+    seen[i] = mz_row_sees(plan, row, a.context_sees, a.canvas_sees);
     from[i] = a.q + ((size_t)row * a.n_heads + kv_head * group + folded / n_rows) * Width;
   }
 #pragma unroll

@@ -1,4 +1,5 @@
-// mz_commit of core.h with a thread per row: one thread alone would take longer than a small model's forward pass.
+// mz_commit and mz_plan_step of core.h with a thread per row: one thread alone would take longer than a small model's
+// forward pass.
 //
 // Rule: the same result, bit for bit; tests/test_cuda_emulated.py compares the two on random cases.
 #pragma once
@@ -88,8 +89,8 @@ MZ_DEVICE int mz_guess_row(const mz_control* c, const mz_canvas* s, const mz_row
 }
 
 // By MZ_MAX_ROWS threads; everything is in shared memory but `flags`. Begins and ends with a barrier.
-MZ_DEVICE void mz_decide(const mz_control* c, mz_canvas* s, const uint8_t* flags, const mz_row* rows, int late,
-                         mz_draft* out, mz_decision* d) {
+MZ_DEVICE void mz_commit_rows(const mz_control* c, mz_canvas* s, const uint8_t* flags, const mz_row* rows,
+                              int n_context, int late, mz_draft* out, mz_decision* d) {
   const int row = threadIdx.x, hole = mz_hole_of(c, row), steps_left = c->max_steps - s->step;
   const bool last = late || steps_left <= 1;
   mz_find_ends(c, s, rows, hole, d);
@@ -114,6 +115,32 @@ MZ_DEVICE void mz_decide(const mz_control* c, mz_canvas* s, const uint8_t* flags
     out->ids[row] = s->ids[row], out->probability[row] = s->probability[row];
   }
   __syncthreads();
-  if (row == 0) out->step = s->step, out->late = late, out->done = last || d->n_masked == 0 || mz_unsure(c, s);
+  if (row == 0) {
+    out->step = s->step, out->late = late, out->cached = n_context;
+    out->done = last || d->n_masked == 0 || mz_unsure(c, s);
+  }
   __syncthreads();
+}
+
+// mz_plan_step, by MZ_MAX_ROWS threads; `votes`: a word of shared memory per warp.
+MZ_DEVICE void mz_plan_rows(const mz_control* c, const mz_canvas* s, const uint8_t* flags, int n_context,
+                            mz_plan* plan, uint32_t* votes) {
+  const int row = threadIdx.x, n_canvas = mz_n_active(c, s);
+  const bool wanted = row < n_canvas && mz_needs_stat(c, s, row);
+  const uint32_t vote = __ballot_sync(0xFFFFFFFFu, wanted);
+  if (row % 32 == 0) votes[row / 32] = vote;
+  __syncthreads();
+  int place = __popc(vote & ((1u << row % 32) - 1)), total = 0;
+  for (int warp = 0; warp < MZ_MAX_ROWS / 32; ++warp) {
+    total += __popc(votes[warp]);
+    if (warp < row / 32) place += __popc(votes[warp]);
+  }
+  if (row < n_canvas) plan->ids[row] = s->ids[row];
+  if (wanted) {
+    plan->wanted[place] = plan->at[place] = row, plan->own[place] = s->ids[row];
+    plan->rule[place] = mz_row_rule(c, s, flags, row);
+  }
+  if (row > 0) return;
+  plan->start = n_context, plan->n_context = plan->decided = 0;
+  plan->n_canvas = n_canvas, plan->n_wanted = total;
 }

@@ -12,8 +12,6 @@
 
 #include "mezzotint/core.h"
 
-#define MZ_NORM_EPSILON 1e-6f
-
 // ---- bfloat16, as its 16 bits
 
 MZ_HD float mz_to_float(uint16_t bits) {

@@ -27,6 +27,7 @@ typedef struct {
   int* counters;         // splits > 1: (blocks), zero
   const float* sums;     // of squares of the rows of x, (n_sums, MZ_MAX_ROWS); null: x is no norm's input
   int n_sums;
+  float norm_eps;
   int epilogue;
   float* out;            // (rows, n_tiles * 16)
   uint16_t* packed;
@@ -117,18 +118,18 @@ MZ_DEVICE void mz_gemm_reduce(float (&sum)[Tiles][Rows / 8][4], float* shared) {
 
 // 1 / rms of each row of x, from the parts of its sum of squares; 1 without a norm. Ends with a barrier.
 template <int Rows>
-MZ_DEVICE void mz_gemm_scales(const float* sums, int n_sums, int n_rows, int d, float* scales, float* scratch) {
+MZ_DEVICE void mz_gemm_scales(const mz_gemm_args& args, int n_rows, float* scales, float* scratch) {
   constexpr int Slices = MZ_GEMM_THREADS / Rows;
   const int row = threadIdx.x % Rows, slice = threadIdx.x / Rows;
   float total = 0;
-  if (sums && row < n_rows)
+  if (args.sums && row < n_rows)
 #pragma unroll 8
-    for (int i = slice; i < n_sums; i += Slices) total += sums[(size_t)i * MZ_MAX_ROWS + row];
+    for (int i = slice; i < args.n_sums; i += Slices) total += args.sums[(size_t)i * MZ_MAX_ROWS + row];
   scratch[threadIdx.x] = total;
   __syncthreads();
   if (slice == 0) {
     for (int i = 1; i < Slices; ++i) total += scratch[i * Rows + row];
-    scales[row] = sums ? rsqrtf(total / d + MZ_NORM_EPSILON) : 1.0f;
+    scales[row] = args.sums ? rsqrtf(total / (args.k_steps * 16) + args.norm_eps) : 1.0f;
   }
   __syncthreads();
 }
@@ -192,7 +193,7 @@ __global__ void __launch_bounds__(MZ_GEMM_THREADS) mz_gemm(mz_gemm_args args) {
   MZ_SHARED(int, flag, 1);
   static_assert(4 * Tiles * 16 * (Rows + 4) <= MZ_GEMM_SHARED, "the sums of four warps must fit");
   static_assert(MZ_GEMM_WARPS * 8 * 32 * 4 <= MZ_GEMM_SHARED, "the fetched weights must fit");
-  const int n_rows = args.pass->n_rows, warp = threadIdx.x / 32;
+  const int n_rows = mz_n_rows(&args.pass->plan), warp = threadIdx.x / 32;
   const int worker = blockIdx.y * MZ_GEMM_WARPS + warp, n_workers = args.splits * MZ_GEMM_WARPS;
   float sum[Tiles][Rows / 8][4];
   mz_gemm_multiply<Rows, Tiles>(args.weights + (size_t)blockIdx.x * Tiles * args.k_steps * 32, args.x, args.k_steps,
@@ -200,6 +201,6 @@ __global__ void __launch_bounds__(MZ_GEMM_THREADS) mz_gemm(mz_gemm_args args) {
                                 (n_rows + 15) / 16, (uint4*)shared + warp * 256, sum);
   mz_gemm_reduce<Rows, Tiles>(sum, shared);
   if (args.splits > 1 && !mz_gemm_join<Rows, Tiles>(args, shared, flag)) return;
-  mz_gemm_scales<Rows>(args.sums, args.n_sums, n_rows, args.k_steps * 16, scales, scratch);
+  mz_gemm_scales<Rows>(args, n_rows, scales, scratch);
   mz_gemm_finish<Rows, Tiles>(args, n_rows, shared, scales);
 }

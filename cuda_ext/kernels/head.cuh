@@ -3,42 +3,16 @@
 
 #include "kernels/gemm.cuh"
 
-// Whether the step needs canvas row `row`; decoding token by token needs the next row alone.
-MZ_DEVICE bool mz_is_listed(const mz_loop* loop, int n_rows, int row) {
-  if (loop->autoregressive) return row == loop->canvas.step;
-  return row < n_rows && mz_needs_stat(&loop->control, &loop->canvas, row);
-}
-
-// Final norm of the listed rows, packed one after another, and their rules. One block of 128 threads per row.
-// Without a loop all rows of the pass are listed and there are no rules.
-__global__ void mz_head_rows(const mz_pass* pass, mz_loop* loop, const uint8_t* flags, const float* x,
-                             const float* gain, int d_model, uint16_t* packed) {
-  if (pass->stop) return;
-  MZ_SHARED(uint32_t, votes, 4);
-  MZ_SHARED(int, chosen, 1);
+// Final norm of the wanted rows, packed one after another. One block of 128 threads per row.
+__global__ void mz_head_rows(const mz_pass* pass, const float* x, const float* gain, int d_model, float norm_eps,
+                             uint16_t* packed) {
+  const int place = blockIdx.x;
+  if (pass->stop || place >= pass->plan.n_wanted) return;
   MZ_SHARED(float, scratch, 32);
-  const int place = blockIdx.x, row = threadIdx.x;
-  const bool listed = loop ? mz_is_listed(loop, pass->n_rows, row) : row < pass->n_rows;
-  const uint32_t vote = __ballot_sync(0xFFFFFFFFu, listed);
-  if (row % 32 == 0) votes[row / 32] = vote;
-  __syncthreads();
-  int before = __popc(vote & ((1u << row % 32) - 1)), total = 0;
-  for (int i = 0; i < 4; ++i) {
-    total += __popc(votes[i]);
-    if (i < row / 32) before += __popc(votes[i]);
-  }
-  if (listed && before == place) *chosen = row;
-  __syncthreads();
-  if (loop && place == 0 && threadIdx.x == 0) loop->n_listed = total;
-  if (place >= total) return;
-  if (loop && threadIdx.x == 0) {
-    loop->listed[place] = *chosen;
-    loop->rules[place] = mz_row_rule(&loop->control, &loop->canvas, flags, *chosen);
-  }
-  const float* from = x + (size_t)(loop && loop->autoregressive ? 0 : *chosen) * d_model;
+  const float* from = x + (size_t)pass->plan.wanted[place] * d_model;
   float squares = 0;
   for (int i = threadIdx.x; i < d_model; i += blockDim.x) squares += from[i] * from[i];
-  const float scale = rsqrtf(mz_block_sum(squares, scratch) / d_model + MZ_NORM_EPSILON);
+  const float scale = rsqrtf(mz_block_sum(squares, scratch) / d_model + norm_eps);
   for (int i = threadIdx.x; i < d_model; i += blockDim.x)
     packed[mz_packed_row(place, i, d_model / 16)] = mz_to_bf16(from[i] * scale * gain[i]);
 }
@@ -48,7 +22,7 @@ typedef struct {
   const mz_loop* loop;
   const uint8_t* flags;   // (vocab)
   const uint4* weights;   // packed (vocab, padded to 32, K)
-  const uint4* x;         // packed listed rows
+  const uint4* x;         // packed wanted rows
   int k_steps, vocab;
   mz_stat* parts;         // (blocks, MZ_MAX_ROWS)
 } mz_head_args;
@@ -56,16 +30,17 @@ typedef struct {
 // One block's part of the vocabulary: every gridDim.x-th tile of Tiles * 16 tokens.
 template <int Rows, int Tiles>
 __global__ void __launch_bounds__(MZ_GEMM_THREADS) mz_head_stats(mz_head_args a) {
-  if (a.pass->stop) return;
+  if (a.pass->stop || !a.pass->plan.n_wanted) return;
   MZ_SHARED(float, shared, MZ_GEMM_SHARED);
   constexpr int Width = Tiles * 16, Slices = MZ_GEMM_THREADS / Rows;
   const mz_control* c = &a.loop->control;
-  const int n_listed = a.loop->n_listed, warp = threadIdx.x / 32;
+  const mz_plan* plan = &a.pass->plan;
+  const int n_wanted = plan->n_wanted, warp = threadIdx.x / 32;
   const int place = threadIdx.x % Rows, slice = threadIdx.x / Rows;
-  const bool used = place < n_listed;
-  const int row = used ? a.loop->listed[place] : 0, own = a.loop->canvas.ids[row];
-  const mz_rule rule = used ? a.loop->rules[place] : mz_rule{0, 0, 0, 0};
-  const uint32_t step = a.loop->canvas.step + 1;
+  const bool used = place < n_wanted;
+  const int row = used ? plan->at[place] : 0, own = used ? plan->own[place] : 0;
+  const mz_rule rule = used ? plan->rule[place] : mz_rule{0, 0, 0, 0};
+  const uint32_t step = c->verdict ? 0 : a.loop->canvas.step + 1;  // a verdict's sample is the seed's and the row's
   const bool warm = c->temperature > 0;
   const float heat = warm ? 1 / c->temperature : 1;
   mz_stat stat = mz_stat_empty();
@@ -73,7 +48,7 @@ __global__ void __launch_bounds__(MZ_GEMM_THREADS) mz_head_stats(mz_head_args a)
     float sum[Tiles][Rows / 8][4];
     mz_gemm_multiply<Rows, Tiles>(a.weights + (size_t)(first / 16) * a.k_steps * 32, a.x, a.k_steps,
                                   a.k_steps * warp / MZ_GEMM_WARPS, a.k_steps * (warp + 1) / MZ_GEMM_WARPS,
-                                  (n_listed + 15) / 16, (uint4*)shared + warp * 256, sum);
+                                  (n_wanted + 15) / 16, (uint4*)shared + warp * 256, sum);
     mz_gemm_reduce<Rows, Tiles>(sum, shared);
     for (int n = slice; n < Width; n += Slices) {
       const int id = first + n;
@@ -92,10 +67,10 @@ __global__ void __launch_bounds__(MZ_GEMM_THREADS) mz_head_stats(mz_head_args a)
   a.parts[(size_t)blockIdx.x * MZ_MAX_ROWS + place] = stat;
 }
 
-// The blocks' parts together. One block of 128 threads per listed row.
+// The blocks' parts together. One block of 128 threads per wanted row.
 __global__ void mz_head_merge(const mz_pass* pass, mz_loop* loop, const mz_stat* parts, int n_parts) {
   const int place = blockIdx.x;
-  if (pass->stop || place >= loop->n_listed) return;
+  if (pass->stop || place >= pass->plan.n_wanted) return;
   MZ_SHARED(mz_stat, stats, 128);
   mz_stat stat = mz_stat_empty();
   for (int i = threadIdx.x; i < n_parts; i += 128) stat = mz_stat_merge(stat, parts[(size_t)i * MZ_MAX_ROWS + place]);
@@ -104,5 +79,5 @@ __global__ void mz_head_merge(const mz_pass* pass, mz_loop* loop, const mz_stat*
     __syncthreads();
     if (threadIdx.x < half) stats[threadIdx.x] = mz_stat_merge(stats[threadIdx.x], stats[threadIdx.x + half]);
   }
-  if (threadIdx.x == 0) loop->rows[loop->listed[place]] = mz_stat_finish(stats[0]);
+  if (threadIdx.x == 0) loop->found[place] = mz_stat_finish(stats[0]);
 }

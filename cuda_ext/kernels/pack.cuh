@@ -14,3 +14,9 @@ __global__ void mz_pack_weights(const uint16_t* given, uint16_t* packed, int n_r
   packed[mz_packed_weight(row, column, n_columns / 16)] =
       source < n_rows ? given[(size_t)source * n_columns + column] : (uint16_t)0;
 }
+
+// Weights that are stored in int8 with a scale for every row, as bfloat16. One thread per element.
+__global__ void mz_widen_int8(const int8_t* given, const float* scales, uint16_t* words, size_t n, int n_columns) {
+  const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) words[i] = mz_to_bf16((float)given[i] * scales[i / n_columns]);
+}

@@ -1,4 +1,4 @@
-// Queries, keys and values out of one product: norms of the heads, rotation, and the new rows of the cache.
+// Queries, keys and values out of one product: bias, norms of the heads, rotation, and the new rows of the cache.
 #pragma once
 
 #include "kernels/state.cuh"
@@ -6,34 +6,44 @@
 typedef struct {
   const mz_pass* pass;
   const float* qkv;                // (rows, (n_heads + 2 n_kv_heads) d_head)
-  const float *q_gain, *k_gain;    // (d_head)
+  const float* bias;               // ((n_heads + 2 n_kv_heads) d_head), or null
+  const float *q_gain, *k_gain;    // (d_head), or null
   const float* inverse_frequency;  // (d_head / 2)
-  int n_heads, n_kv_heads, d_head, capacity;
+  int n_heads, n_kv_heads, d_head, capacity, shift;
+  float norm_eps;
   uint16_t* q;                     // (rows, n_heads, d_head)
   uint16_t *k, *v;                 // this layer's cache: (n_kv_heads, capacity, d_head)
 } mz_rope_args;
 
-// Grid (rows, ceil(heads / warps)), one warp per row and head.
+// Grid (rows, ceil(heads / warps)), one warp per row and head. A row's slot is where its keys and values go, its
+// position what they are rotated by.
 __global__ void mz_rope(mz_rope_args a) {
-  const int row = blockIdx.x, lane = threadIdx.x % 32;
+  const mz_plan& plan = a.pass->plan;
+  const int row = blockIdx.x, lane = threadIdx.x % 32, d = a.d_head, half = d / 2, slot = plan.start + row;
   const int head = blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32, n_rotated = a.n_heads + a.n_kv_heads;
-  if (a.pass->stop || row >= a.pass->n_rows || head >= n_rotated + a.n_kv_heads) return;
-  const int position = a.pass->start + row, half = a.d_head / 2;
-  const float* x = a.qkv + ((size_t)row * (n_rotated + a.n_kv_heads) + head) * a.d_head;
+  if (a.pass->stop || row >= mz_n_rows(&plan) || head >= n_rotated + a.n_kv_heads) return;
+  const float* from = a.qkv + ((size_t)row * (n_rotated + a.n_kv_heads) + head) * d;
+  const float* bias = a.bias ? a.bias + (size_t)head * d : nullptr;
+  const auto x = [&](int i) { return bias ? from[i] + bias[i] : from[i]; };
   if (head >= n_rotated) {
-    uint16_t* v = a.v + ((size_t)(head - n_rotated) * a.capacity + position) * a.d_head;
-    for (int i = lane; i < a.d_head; i += 32) v[i] = mz_to_bf16(x[i]);
+    uint16_t* v = a.v + ((size_t)(head - n_rotated) * a.capacity + slot) * d;
+    for (int i = lane; i < d; i += 32) v[i] = mz_to_bf16(x(i));
     return;
   }
-  float squares = 0;
-  for (int i = lane; i < a.d_head; i += 32) squares += x[i] * x[i];
-  const float scale = rsqrtf(mz_warp_sum(squares) / a.d_head + MZ_NORM_EPSILON);
-  const float* gain = head < a.n_heads ? a.q_gain : a.k_gain;
-  uint16_t* out = head < a.n_heads ? a.q + ((size_t)row * a.n_heads + head) * a.d_head
-                                   : a.k + ((size_t)(head - a.n_heads) * a.capacity + position) * a.d_head;
+  const bool is_q = head < a.n_heads;
+  const float* gain = is_q ? a.q_gain : a.k_gain;
+  float scale = 1, squares = 0;
+  if (gain) {
+    for (int i = lane; i < d; i += 32) squares += x(i) * x(i);
+    scale = rsqrtf(mz_warp_sum(squares) / d + a.norm_eps);
+  }
+  const auto normed = [&](int i) { return gain ? x(i) * scale * gain[i] : x(i); };
+  uint16_t* out = is_q ? a.q + ((size_t)row * a.n_heads + head) * d
+                       : a.k + ((size_t)(head - a.n_heads) * a.capacity + slot) * d;
+  const float position = (float)mz_position(&plan, row, a.shift);
   for (int i = lane; i < half; i += 32) {
-    const float low = x[i] * scale * gain[i], high = x[i + half] * scale * gain[i + half];
-    const float angle = (float)position * a.inverse_frequency[i], cosine = cosf(angle), sine = sinf(angle);
+    const float low = normed(i), high = normed(i + half);
+    const float angle = position * a.inverse_frequency[i], cosine = cosf(angle), sine = sinf(angle);
     out[i] = mz_to_bf16(low * cosine - high * sine);
     out[i + half] = mz_to_bf16(high * cosine + low * sine);
   }
