@@ -54,8 +54,8 @@ void advance(Run& run) {
     run.launched = run.max_passes;
     return;
   }
-  const int ahead = run.step.loop == Loop::kReplay ? 2 : 1;
-  while (run.launched < run.max_passes && run.launched < steps(run) + ahead) {
+  const int ahead = run.step.loop == Loop::kReplay ? 2 : 1, limit = std::min(run.max_passes, steps(run) + ahead);
+  while (run.launched < limit) {
     if (run.step.loop == Loop::kReplay)
       check(cudaGraphLaunch(run.step.exec, c.stream), "launching a step");
     else

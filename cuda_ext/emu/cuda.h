@@ -29,6 +29,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define MZ_DEVICE static inline
+#define MZ_DEVICE_APART static inline
 #define MZ_SHARED(type, name, count)       \
   alignas(16) static type name[count];     \
   emu::begin_shared(name, sizeof name)

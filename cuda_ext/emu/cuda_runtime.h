@@ -3,6 +3,7 @@
 // Rule: only what cuda/*.cu uses, with the same meaning, so that the whole library runs on a CPU, graphs included.
 #pragma once
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,14 +59,17 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, Kernel) {
   return cudaSuccess;
 }
 
-// ---- Memory; fresh memory holds NaNs, so what is never written shows
+// ---- Memory; fresh and freed memory holds NaNs, so what is never written and what is gone shows
 
 inline cudaError_t cudaMalloc(void** p, size_t bytes) {
   *p = aligned_alloc(256, (bytes + 255) / 256 * 256);
   memset(*p, 0xFF, bytes);
   return cudaSuccess;
 }
-inline void cudaFree(void* p) { free(p); }
+inline void cudaFree(void* p) {
+  if (p) memset(p, 0xFF, malloc_usable_size(p));
+  free(p);
+}
 inline cudaError_t cudaMemset(void* p, int value, size_t bytes) { return memset(p, value, bytes), cudaSuccess; }
 inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
   return memcpy(to, from, bytes), cudaSuccess;
@@ -79,7 +83,7 @@ inline cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from
   return cudaSuccess;
 }
 inline cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) { return cudaMalloc(p, bytes); }
-inline void cudaFreeHost(void* p) { free(p); }
+inline void cudaFreeHost(void* p) { cudaFree(p); }
 inline cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) { return *device = host, cudaSuccess; }
 
 // ---- Streams and launches

@@ -123,18 +123,27 @@ typedef struct {
   mz_plan plan;
   mz_row found[MZ_MAX_ROWS];
   mz_draft draft;
-  int32_t stop, late;
+  int32_t done, stop, late;
 } mz_verdict_state;
 
-// Behind a pass, or in front of the first: whether another follows, and which. At the deadline a last draft says what is
-// decided. Begins with a barrier.
-MZ_DEVICE void mz_verdict_next(const mz_commit_args& a, mz_verdict_state* v, bool done) {
+// One thread: everything behind a pass.
+MZ_DEVICE_APART void mz_verdict_decide(mz_verdict_state* v) {
+  v->done = mz_commit_verdict(&v->control, &v->canvas, &v->stream, &v->plan, v->found, &v->draft);
+}
+
+// One thread: the next pass, or at the deadline a last draft of what is decided.
+MZ_DEVICE void mz_verdict_plan(mz_verdict_state* v, const uint8_t* flags, const mz_loop* loop) {
+  v->late = !v->stop && mz_is_late(&v->control, loop);
+  if (v->late) mz_draft_stream(&v->control, &v->canvas, &v->stream, 1, &v->draft);
+  if (!v->stop && !v->late) mz_plan_verdict(&v->control, &v->canvas, &v->stream, flags, &v->plan);
+}
+
+// Behind a pass, or in front of the first: whether another follows, and which. Begins with a barrier.
+MZ_DEVICE void mz_verdict_next(const mz_commit_args& a, mz_verdict_state* v) {
   __syncthreads();
   if (threadIdx.x == 0) {
-    v->stop = done || mz_load_system(&a.ring->cancel) != 0;
-    v->late = !v->stop && mz_is_late(&v->control, a.loop);
-    if (v->late) mz_draft_stream(&v->control, &v->canvas, &v->stream, 1, &v->draft);
-    if (!v->stop && !v->late) mz_plan_verdict(&v->control, &v->canvas, &v->stream, a.flags, &v->plan);
+    v->stop = v->done || mz_load_system(&a.ring->cancel) != 0;
+    mz_verdict_plan(v, a.flags, a.loop);
   }
   __syncthreads();
   mz_copy_words(&a.loop->canvas, &v->canvas);
@@ -148,7 +157,6 @@ MZ_DEVICE void mz_verdict_next(const mz_commit_args& a, mz_verdict_state* v, boo
 __global__ void __launch_bounds__(MZ_COMMIT_THREADS) mz_verdict_step(mz_commit_args a) {
   if (mz_commit_stopped(a)) return;
   MZ_SHARED(mz_verdict_state, v, 1);
-  MZ_SHARED(int, done, 1);
   mz_copy_words(&v->control, &a.loop->control);
   mz_copy_words(&v->canvas, &a.loop->canvas);
   mz_copy_words(&v->stream, &a.loop->stream);
@@ -157,12 +165,12 @@ __global__ void __launch_bounds__(MZ_COMMIT_THREADS) mz_verdict_step(mz_commit_a
   mz_clear_words(&v->draft);
   __syncthreads();
   if (threadIdx.x == 0) {
-    *done = mz_commit_verdict(&v->control, &v->canvas, &v->stream, &v->plan, v->found, &v->draft);
+    mz_verdict_decide(v);
     a.loop->canvas.step = v->canvas.step;
   }
   __syncthreads();
   if (v->plan.n_wanted) mz_write_draft(a, &v->draft);
-  mz_verdict_next(a, v, *done);
+  mz_verdict_next(a, v);
 }
 
 // First kernel of a run.
@@ -180,12 +188,12 @@ __global__ void __launch_bounds__(MZ_COMMIT_THREADS) mz_begin(mz_commit_args a, 
   __syncthreads();
   if (threadIdx.x == 0) {
     loop->drafts = request.drafts, loop->n_drafts = 0, loop->started_ns = mz_clock_ns();
-    a.pass->stop = 0;
+    a.pass->stop = v->done = 0;
     if (c->verdict) mz_stream_start(c, request.n_context, &v->canvas, &v->stream);
     if (!c->verdict) mz_canvas_start(c, &v->canvas);
     loop->canvas.step = 0;
   }
-  if (c->verdict) return mz_verdict_next(a, v, false);
+  if (c->verdict) return mz_verdict_next(a, v);
   __syncthreads();
   mz_copy_words(&loop->canvas, &v->canvas);
   mz_plan_rows(c, &v->canvas, a.flags, request.n_context, &a.pass->plan, votes);

@@ -5,6 +5,8 @@
 #include <stdint.h>
 
 #define MZ_DEVICE static __device__ __forceinline__
+// A function of its own: what one thread does at length, mixed with what all do, would spill registers.
+#define MZ_DEVICE_APART static __device__ __noinline__
 #define MZ_SHARED(type, name, count) __shared__ __align__(16) type name[count]
 
 MZ_DEVICE uint32_t mz_shared_address(const void* shared) { return (uint32_t)__cvta_generic_to_shared(shared); }
