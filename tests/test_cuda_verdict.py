@@ -50,10 +50,11 @@ def random_model(config: ModelConfig) -> Transformer:
     for name, parameter in model.named_parameters():
         scale = parameter.shape[1] ** -0.5 if parameter.dim() == 2 else 0.3
         centre = 1.0 if name.endswith("norm.weight") else 0.0
+        scale *= 4 if name.endswith(("o.weight", "down.weight")) else 1  # else a tied model repeats its last token
         values = centre + (0.1 if centre else scale) * torch.randn(parameter.shape, generator=generator)
         parameter.data = values.bfloat16().float()
     last = model.embed if model.head is None else model.head
-    last.weight.data[OURS.end] *= 2
+    last.weight.data[OURS.end] *= 1.5
     return model.requires_grad_(False)
 
 
@@ -145,14 +146,22 @@ def test_decides_and_drafts_as_the_torch_loop_does_with_the_same_forward_pass(
     assert fewer > 0  # drafts were accepted
 
 
+def decided(draft: Draft) -> tuple[int, str, str]:
+    """What a draft says but for its guesses, where bfloat16 may prefer another of two tokens that are as likely."""
+    sure = [draft.text[start:stop] for start, stop, p in draft.tokens if p > 0]
+    return draft.step, "".join(sure), draft.reason
+
+
 def test_is_the_loop_of_plain_torch(pair: tuple[Transformer, NativeBackend]) -> None:
     model, backend = pair
     for policy in (TOKEN_BY_TOKEN, Verdict(0.0, 4, 8)):
-        canvas = [Canvas.blank(tiny_tokenizer(), (Hole(6), "xy", Hole(3)), NO_EDGE, NO_EDGE) for _ in range(2)]
+        canvas = [Canvas.blank(tiny_tokenizer(), (Hole(6, True), "xy", Hole(3, True)), NO_EDGE, NO_EDGE) for _ in range(2)]
         cache = ContextCache(model.config, CAPACITY, torch.float32)
         model.encode(CONTEXT, cache)
         theirs = list(decode(model, cache, canvas[0], policy, lambda: False))
-        same(list(drafts_of(backend, canvas[1], policy, InfillRequest("", ""))), theirs)
+        mine = list(drafts_of(backend, canvas[1], policy, InfillRequest("", "")))
+        assert [decided(draft) for draft in mine] == [decided(draft) for draft in theirs]
+        assert len(theirs) > 5 and not theirs[-1].masked
 
 
 def endless(canvas: Canvas) -> np.ndarray:
