@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cuda_ext.native import Library
+from cuda_ext.native import Library, Shape
 
 ROOT = Path(__file__).parent.parent
 NVCC = os.environ.get("NVCC") or shutil.which("nvcc")
@@ -60,7 +61,8 @@ def test_says_what_it_finds(library: Path) -> None:
     if loaded.target:
         assert re.fullmatch(r"cuda sm_\d+", loaded.target)
     else:
-        assert loaded.raw.mz_model_create(None, 0, 1) is None
+        shape = Shape(300, 64, 1, 1, 1, 64, 64, 0, 1, 1, 1e4, 1e-6)
+        assert loaded.raw.mz_model_create(ctypes.byref(shape), 0, 0, 1) is None
         assert "no CUDA device" in loaded.error() or "no kernels" in loaded.error()
 
 
