@@ -14,6 +14,7 @@ from diffusion.model.config import EMBEDDED
 from diffusion.model.load import load_model
 from diffusion.tokenizer import Tokenizer
 from diffusion.torch_backend import TorchBackend
+from tests.emulated import emulated, emulated_folder  # noqa: F401
 
 
 @pytest.fixture(scope="session")

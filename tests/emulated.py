@@ -1,8 +1,7 @@
 """The CUDA library compiled for the emulator, for the test_cuda_* modules: built once, called with arrays.
 
-The emulator runs the threads of a block in ascending and in descending order; both must give the same.
-
-    from tests.emulated import emulated, folder  # fixtures
+The emulator runs the threads of a block in ascending and in descending order; both must give the same. The fixtures
+`emulated` and `emulated_folder` are every test's: tests/conftest.py has them.
 """
 
 from __future__ import annotations
@@ -26,12 +25,13 @@ from cuda_ext.rules import BREAK, END, LEFT, RIGHT, SPECIAL
 ROOT = Path(__file__).parent.parent
 COMPILER = os.environ.get("CXX") or shutil.which("g++")
 EVERYTHING = 2**30
+CPU_LIBRARY = native.library_path("cpu")  # before a fixture says where libraries are
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no g++: the CUDA kernels were NOT checked by emulation")
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def emulated_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the emulated library is, built once."""
     folder = tmp_path_factory.mktemp("emulated")
     include = [f"-I{ROOT / 'cuda_ext' / part}" for part in ("emu", "include", "")]
@@ -42,12 +42,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=[0, 1], ids=["ascending", "descending"])
-def emulated(folder: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+def emulated(emulated_folder: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The library with the fibers of a block run in one order or the other; also what `native` finds as "cuda"."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEZZOTINT_NATIVE_LIB", str(folder))
+        patch.setenv("MEZZOTINT_NATIVE_LIB", str(emulated_folder))
         patch.delenv("MEZZOTINT_CUDA_LOOP", raising=False)
-        raw = Library(folder / "libmezzotint_cuda.so", "cuda").raw
+        raw = Library(emulated_folder / "libmezzotint_cuda.so", "cuda").raw
         raw.emu_descending(request.param)
         yield raw
 

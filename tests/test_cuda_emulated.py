@@ -12,15 +12,13 @@ import pytest
 from cuda_ext import native
 from cuda_ext.native import EXTRAS, Control, DraftSlot, NativeCache, NativeModel, NativeRun, Row, Rule, Shape
 from cuda_ext.twin import Twin
-from tests.emulated import (  # noqa: F401: fixtures
+from tests.emulated import (
     SHAPES,
     at,
     bf16,
     call,
     canvas_of,
-    emulated,
     error,
-    folder,
     needs_compiler,
     present,
     random_control,
@@ -51,10 +49,10 @@ def test_rows_of_two_kinds_are_those_of_the_twin(emulated: Any, name: str) -> No
     shape, tensors = SHAPES[name], random_tensors(SHAPES[name])
     model, twin = NativeModel(shape, tensors, "bf16", 1, kind="cuda"), Twin(shape, tensors, "bf16", 200)
     cache, ids = NativeCache(model, 200), np.random.default_rng(1).integers(0, 299, 200)
-    for n_cached in (1, 40):
+    for n_cached, kinds in ((1, [(1, 16, 1), (0, 12, 0)]), (40, [(9, 21, 9), (3, 5, 0), (7, 0, 0)])):
         model.encode(cache, ids[:n_cached], 0)
         twin.forward(ids[:n_cached], NOTHING, 0)
-        for n_context, n_canvas, decided in ((1, 16, 1), (9, 21, 9), (3, 5, 0), (0, 12, 0), (7, 0, 0)):
+        for n_context, n_canvas, decided in kinds:
             rows = ids[50 : 50 + n_context], ids[100 : 100 + n_canvas]
             found, wanted = model.forward(cache, *rows, n_cached, decided), twin.forward(*rows, n_cached, decided)
             assert error(found, wanted.numpy()) < 2e-2
@@ -181,7 +179,7 @@ def test_a_cancelled_run_ends(model: NativeModel, monkeypatch: pytest.MonkeyPatc
         assert run.next(1_000_000) is not None
         run.cancel()
         assert len(list(run)) <= 1 and run.ended
-        assert run.close() <= 2
+        assert run.steps <= 2
 
 
 # ---- Handles and refusals
@@ -272,7 +270,7 @@ def test_rows_that_cannot_be_are_refused(model: NativeModel) -> None:
 
 def test_models_that_cannot_be_are_refused(emulated: Any) -> None:
     good = SHAPES["ours"]
-    for field, value, why in (
+    wrong: tuple[tuple[str, float, str], ...] = (
         ("d_head", 32, "64 or 128 wide"),
         ("d_model", 100, "multiples of 16"),
         ("n_kv_heads", 3, "do not divide"),
@@ -281,10 +279,11 @@ def test_models_that_cannot_be_are_refused(emulated: Any) -> None:
         ("flags", 64, "flags"),
         ("context_sees", 0, "see themselves"),
         ("vocab_size", 1 << 30, "too large"),
-    ):
+    )
+    for field, value, message in wrong:
         shape = Shape(*[getattr(good, name) for name, _ in Shape._fields_])
         setattr(shape, field, value)
-        with pytest.raises(ValueError, match=why):
+        with pytest.raises(ValueError, match=message):
             NativeModel(shape, {}, "bf16", 1, kind="cuda")
     words = random_tensors(good)
     for tensors, why in (

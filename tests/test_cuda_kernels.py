@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cuda_ext.native import Control, DraftSlot, Plan, Row, Rule
-from tests.emulated import (  # noqa: F401: fixtures
+from cuda_ext.native import DraftSlot, Plan, Row, Rule
+from tests.emulated import (
     EVERYTHING,
     bf16,
     call,
     canvas_of,
-    emulated,
     error,
-    folder,
     needs_compiler,
     random_control,
     random_flags,
@@ -26,7 +24,6 @@ from tests.emulated import (  # noqa: F401: fixtures
 STORE, RESIDUAL, GATED = 0, 1, 2
 
 pytestmark = needs_compiler
-
 
 
 @pytest.mark.parametrize("rows, n, k, bucket, tiles, splits", [
@@ -189,7 +186,13 @@ def test_statistics_of_the_head(
 def same_plan(a: Plan, b: Plan) -> bool:
     """Whether two passes are the same, whatever lies behind their rows."""
     n, wanted = a.n_context + a.n_canvas, a.n_wanted
-    if (a.start, a.n_context, a.n_canvas, a.decided, wanted) != (b.start, b.n_context, b.n_canvas, b.decided, b.n_wanted):
+    if (a.start, a.n_context, a.n_canvas, a.decided, wanted) != (
+        b.start,
+        b.n_context,
+        b.n_canvas,
+        b.decided,
+        b.n_wanted,
+    ):
         return False
     if list(a.ids[:n]) != list(b.ids[:n]) or bytes(a.rule)[: 16 * wanted] != bytes(b.rule)[: 16 * wanted]:
         return False

@@ -226,7 +226,7 @@ void launch_forward(Cache& cache, int bucket, bool keys_only);
 void launch_logits(Cache& cache, int bucket, float* logits);  // (rows, padded vocab)
 void launch_pass(Cache& cache, const Rows& rows);             // the rows of the next forward pass
 void launch_stop(Cache& cache);                               // the next passes do nothing
-void launch_begin(Cache& cache, const mz_control& control, int n_context);
+void launch_begin(Cache& cache, const mz_control& control, int n_context, int spent_us);
 void launch_step(Cache& cache, Place place, cudaGraphConditionalHandle handle, bool conditional);  // pass and decision
 
 // ---- Graphs, graph.cu

@@ -86,6 +86,7 @@ int take_from_idle(Run& run, mz_draft* out) {
 std::unique_ptr<Run> start_run(const std::shared_ptr<Cache>& cache, int n_context, const mz_control& control,
                                const uint8_t* flags) {
   Cache& c = *cache;
+  const auto asked = Clock::now();
   use_device(c.model->device);
   require(!c.busy.exchange(true), "another run is using this cache");
   const auto release = [](Run* run) { run->cache->busy = false; };
@@ -97,7 +98,7 @@ std::unique_ptr<Run> start_run(const std::shared_ptr<Cache>& cache, int n_contex
   make_room_for(c, control.verdict ? control.n_rows + 1 : control.max_steps);  // the deadline's draft has no pass
   upload_flags(c, flags);
   c.ring[0] = mz_ring{};
-  launch_begin(c, control, n_context);
+  launch_begin(c, control, n_context, (int)us_since(asked));  // a first run builds its graph: milliseconds
   advance(*run);
   until_started.release();
   return run;

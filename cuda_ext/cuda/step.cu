@@ -178,8 +178,8 @@ void launch_stop(Cache& c) {
   check(cudaGetLastError(), "launching a pass");
 }
 
-void launch_begin(Cache& c, const mz_control& control, int n_context) {
-  const mz_request request = {control, n_context, on_device(c.drafts)};
+void launch_begin(Cache& c, const mz_control& control, int n_context, int spent_us) {
+  const mz_request request = {control, n_context, spent_us, on_device(c.drafts)};
   launch(mz_begin, 1, MZ_COMMIT_THREADS, c.stream, commit_args(c), request);
   check(cudaGetLastError(), "launching the first kernel");
 }

@@ -23,15 +23,19 @@ from typing import Any
 from cuda_ext.gpu_check.checks import cancel, forward, leaks, loops, rules, sanitize, smoke
 from cuda_ext.gpu_check.models import build, say
 from cuda_ext.gpu_check.speed import bandwidth, measure
+from cuda_ext.gpu_check.verdict import verdict, verdict_rules
 
 PARTS: dict[str, Callable[[], Any]] = {
     "smoke": smoke,
     "forward": forward,
     "rules": rules,
     "loops": loops,
+    "verdict rules": verdict_rules,
+    "verdict": verdict,
     "cancel": cancel,
     "bandwidth": bandwidth,
-    "speed default": lambda: measure("default"),
+    "speed embedded": lambda: measure("embedded"),
+    "speed 135M": lambda: measure("135M"),
     "speed 0.5B": lambda: measure("0.5B"),
     "leaks": leaks,
     "sanitize": sanitize,
@@ -46,16 +50,26 @@ def markdown(report: dict[str, Any]) -> str:
         result = part.get("error") or ("see below" if name.startswith("speed") else json.dumps(part["result"]))
         lines.append(f"| {name} | {part['seconds']:.1f} | {result.strip().splitlines()[-1]} |")
     ceiling = report["parts"].get("bandwidth", {}).get("result", {}).get("bytes_per_s")
-    lines += ["", "| model | context | rows | loop | step us | floor us | first draft ms | 16 steps ms | encode ms |"]
-    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| model | context | rows | loop | passes | pass us | bytes / copy bandwidth us | share | first draft ms ",
+    ]
+    lines[-1] += "| all ms | tokens/s | encode ms |"
+    lines += ["|---" * 12 + "|"]
     for name, part in report["parts"].items():
-        for r in part.get("result", []) if name.startswith("speed") else []:
-            floor = f"{r['bytes'] / ceiling * 1e6:.0f}" if ceiling else "?"
-            lines.append(
-                f"| {r['model']} | {r['context']} | {r['rows']} | {r['loop']} | {r['step_us']:.0f} | {floor} "
-                f"| {r['first_draft_ms']:.2f} | {r['total_ms']:.2f} | {r['encode_ms']:.1f} |"
-            )
+        lines += [speed_row(r, ceiling) for r in part.get("result", []) if name.startswith("speed")]
     return "\n".join(lines) + "\n"
+
+
+def speed_row(r: dict[str, Any], ceiling: float | None) -> str:
+    """One line of the table of times; `ceiling`: bytes per second of a copy, if that was measured."""
+    floor_us = r["bytes"] / ceiling * 1e6 if ceiling else None
+    of_ceiling = "? | ?" if floor_us is None else f"{floor_us:.0f} | {floor_us / r['pass_us']:.0%}"
+    return (
+        f"| {r['model']} | {r['context']} | {r['rows']} | {r['loop']} | {r['passes']} | {r['pass_us']:.0f} "
+        f"| {of_ceiling} | {r['first_draft_ms']:.2f} | {r['total_ms']:.2f} | {r['tokens_per_s']:.0f} "
+        f"| {r['encode_ms']:.1f} |"
+    )
 
 
 def run_part(name: str, out: Path) -> None:

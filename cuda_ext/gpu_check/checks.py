@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +17,56 @@ import numpy as np
 import torch
 
 from cuda_ext import native
-from cuda_ext.gpu_check.models import LOOPS, SHAPES, looping, random_tensors, say, simple_run, way_of
+from cuda_ext.gpu_check.models import (
+    LOOPS,
+    SHAPES,
+    loaded,
+    looping,
+    random_tensors,
+    say,
+    simple_run,
+    smaller,
+    verdict_run,
+    way_of,
+)
 from cuda_ext.native import CanvasState, Control, DraftSlot, NativeCache, NativeModel, NativeRun, Row, Rule, Shape
 from cuda_ext.twin import Twin
 
+# Model; tokens in the cache; context rows, canvas rows and how many of the first it follows.
+PASSES = (
+    ("tiny", 0, (0, 1, 0)),
+    ("tiny", 17, (5, 0, 0)),
+    ("tiny", 130, (0, 64, 0)),
+    ("tiny, shifted", 40, (9, 16, 3)),
+    ("tiny, blocks", 70, (0, 40, 0)),
+    ("tiny, blocks", 64, (40, 32, 40)),
+    ("embedded", 400, (0, 32, 0)),
+    ("embedded", 300, (128, 0, 0)),
+    ("135M", 1000, (9, 16, 1)),
+    ("135M", 200, (1, 64, 1)),
+    ("0.5B", 1000, (9, 16, 1)),
+    ("0.5B", 100, (0, 33, 0)),
+    ("7B", 257, (9, 55, 9)),
+)
 
-def forward() -> dict[str, Any]:
+
+def forward(passes: Sequence[tuple[str, int, tuple[int, int, int]]] = PASSES) -> dict[str, Any]:
     """Logits against the plain-torch twin; what differs is where bfloat16 is rounded to."""
-    cases = [("tiny", 0, 1), ("tiny", 17, 5), ("tiny", 130, 64), ("default", 400, 32), ("default", 300, 128)]
-    few_layers = {"0.5B": Shape(1000, 896, 2, 14, 2, 4864, 1e6), "7B": Shape(1000, 3584, 2, 28, 4, 18_944, 1e6)}
-    cases += [("0.5B", 1000, 33), ("7B", 257, 64)]
     errors = {}
-    for name, n_context, n_rows in cases:
-        shape = few_layers.get(name, SHAPES[name])
-        words = random_tensors(shape)
-        model = NativeModel(shape, words, "bf16", 1, kind="cuda")
-        rng = np.random.default_rng(n_context)
-        context, rows = (rng.integers(4, shape.vocab_size, n).tolist() for n in (n_context, n_rows))
-        cache, twin = NativeCache(model, n_context + n_rows + 3), Twin(shape, words, "bf16", n_context + n_rows)
-        model.encode(cache, context, 0)
-        if context:
-            twin.forward(np.array(context), 0, causal=True)
-        for causal in (False, True):
-            wanted = twin.forward(np.array(rows), n_context, causal).numpy()
-            got = model.forward(cache, rows, n_context, causal)
-            error = float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
-            errors[f"{name} context {n_context} rows {n_rows} {'causal' if causal else 'canvas'}"] = error
-            say(f"  {name} {n_context}+{n_rows} causal={causal}: {error:.2e}")
+    for name, n_cached, (n_context, n_canvas, decided) in passes:
+        shape = smaller(name, 1000, 2) if name in ("135M", "0.5B", "7B") else SHAPES[name]
+        words, capacity = dict(random_tensors(shape)), n_cached + n_context + n_canvas + 3
+        model, twin = NativeModel(shape, words, "bf16", 1, kind="cuda"), Twin(shape, words, "bf16", capacity)
+        ids = np.random.default_rng(n_cached).integers(4, shape.vocab_size, capacity)
+        cache, rows = NativeCache(model, capacity), ids[n_cached:]
+        if n_cached:
+            model.encode(cache, ids[:n_cached], 0)
+            twin.forward(ids[:n_cached], [], 0)
+        given = (rows[:n_context], rows[n_context : n_context + n_canvas], n_cached, decided)
+        got, wanted = model.forward(cache, *given), twin.forward(*given).numpy()
+        error = float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
+        errors[f"{name}: {n_context} + {n_canvas} rows behind {n_cached}"] = error
+        say(f"  {name} {n_context}+{n_canvas} behind {n_cached}: {error:.2e}")
     worst = max(errors.values())
     if not worst < 2e-2:
         raise RuntimeError(f"relative error {worst}: {errors}")
@@ -87,12 +111,12 @@ def rules() -> dict[str, Any]:
 
 
 def host_loop(model: NativeModel, cache: NativeCache, n_context: int, c: Control, flags: np.ndarray) -> list[DraftSlot]:
-    """The forward pass of the library, row statistics and decisions one by one through the tests' hooks."""
+    """The threshold loop with the library's forward pass, statistics and decisions one by one through its hooks."""
     raw, canvas, n = model.raw, CanvasState(revisions_left=c.max_revisions), c.n_rows
     drafts: list[DraftSlot] = []
     canvas.ids[:], canvas.probability[:n] = c.ids[:], c.probability[:n]
     while not drafts or not drafts[-1].done:
-        logits = model.forward(cache, canvas.ids[:n], n_context, causal=False)
+        logits = model.forward(cache, [], canvas.ids[:n], n_context)
         allowed, rows, draft = (Rule * n)(), (Row * n)(), DraftSlot()
         places = [ctypes.byref(c), ctypes.byref(canvas), flags.ctypes.data]
         own = np.array(canvas.ids[:n], np.int32)
@@ -103,12 +127,15 @@ def host_loop(model: NativeModel, cache: NativeCache, n_context: int, c: Control
     return drafts
 
 
-def loops() -> dict[str, Any]:
+THRESHOLD_RUNS = (("tiny", 8), ("tiny", 100), ("embedded", 24), ("embedded", 64), ("135M", 24))
+
+
+def loops(cases: Sequence[tuple[str, int]] = THRESHOLD_RUNS) -> dict[str, Any]:
     """WHILE, replay and plain steps: the same bytes, in order; the same tokens as a loop decided from outside."""
     out: dict[str, Any] = {}
-    for name, n_rows in (("tiny", 8), ("tiny", 100), ("default", 24), ("default", 64)):
+    for name, n_rows in cases:
         shape = SHAPES[name]
-        model = NativeModel(shape, random_tensors(shape), "bf16", 1, kind="cuda")
+        model = loaded(shape)
         cache = NativeCache(model, 300)
         context = np.random.default_rng(n_rows).integers(4, shape.vocab_size, 100).tolist()
         model.encode(cache, context, 0)
@@ -132,16 +159,14 @@ def loops() -> dict[str, Any]:
         out[f"{name} {n_rows} rows"] = f"{'/'.join(found)} equal; {sum(same)} of {len(same)} drafts as decided outside"
         with NativeRun(model, cache, 100, control, flags) as run:
             out["chosen"] = way_of(run)
-        with NativeRun(model, cache, 100, control, flags, autoregressive_from=context[-1]) as run:
-            out[f"{name} {n_rows} rows, token by token"] = f"{len(list(run))} drafts"
         say(f"  {name} {n_rows}: {out[f'{name} {n_rows} rows']}")
     return out
 
 
 def cancel() -> dict[str, Any]:
     """Microseconds from cancelling to the end of a run, and the steps that still ran."""
-    shape = SHAPES["default"]
-    model = NativeModel(shape, random_tensors(shape), "bf16", 1, kind="cuda")
+    shape = SHAPES["embedded"]
+    model = loaded(shape)
     cache, out = NativeCache(model, 300), {}
     control, flags = simple_run(shape, 128, 128)
     for way in LOOPS:
@@ -172,8 +197,7 @@ def memory_free() -> int:
 def leaks(n_runs: int = 10_000) -> dict[str, Any]:
     """Device memory before and after many runs, and after a hundred models and caches."""
     shape = SHAPES["tiny"]
-    words = random_tensors(shape)
-    model = NativeModel(shape, words, "bf16", 1, kind="cuda")
+    model = loaded(shape)
     cache = NativeCache(model, 64)
     control, flags = simple_run(shape, 16, 2)
 
@@ -187,7 +211,7 @@ def leaks(n_runs: int = 10_000) -> dict[str, Any]:
         complete(cache, model)
     after_runs = memory_free()
     for _ in range(100):
-        other = NativeModel(shape, words, "bf16", 1, kind="cuda")
+        other = loaded(shape)
         behind = NativeCache(other, 64)
         complete(behind, other)
         behind.close()
@@ -216,14 +240,16 @@ def sanitize() -> dict[str, Any]:
 
 
 def smoke() -> dict[str, Any]:
-    """One tiny run: what the sanitizer looks at."""
-    shape = SHAPES["tiny"]
-    model = NativeModel(shape, random_tensors(shape), "bf16", 1, kind="cuda")
-    cache = NativeCache(model, 100)
-    model.encode(cache, list(range(4, 44)), 0)
-    control, flags = simple_run(shape, 20, 2)
+    """One tiny run of each loop: what the sanitizer looks at."""
     out = {}
-    for way in ("step", "replay"):
-        with looping(way), NativeRun(model, cache, 40, control, flags) as run:
-            out[way] = len(list(run))
+    for name in ("tiny", "tiny, shifted"):
+        shape = SHAPES[name]
+        model = loaded(shape)
+        cache, context = NativeCache(model, 100), list(range(4, 44))
+        model.encode(cache, context, 0)
+        runs = {"threshold": simple_run(shape, 20, 2), "verdict": verdict_run(shape, 6, 4, 8, context[-1], [9, 9])}
+        for loop, (control, flags) in runs.items():
+            for way in ("step", "replay"):
+                with looping(way), NativeRun(model, cache, 40, control, flags) as run:
+                    out[f"{name}, {loop}, {way}"] = len(list(run))
     return out

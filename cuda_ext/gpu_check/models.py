@@ -17,15 +17,20 @@ import numpy as np
 import torch
 
 from cuda_ext import native
-from cuda_ext.native import Control, NativeRun, Shape
+from cuda_ext.native import EXTRAS, OWN_HEAD, QK_NORM, QKV_BIAS, SHIFT, Control, NativeModel, NativeRun, Shape
 
 HERE = Path(__file__).parent.parent
 LOOPS = ("while", "replay", "step")
-SHAPES = {  # vocab, d_model, layers, heads, kv heads, d_ff
-    "tiny": Shape(300, 128, 2, 2, 1, 192, 10_000.0),
-    "default": Shape(8192, 256, 6, 4, 2, 704, 10_000.0),
-    "0.5B": Shape(151_936, 896, 24, 14, 2, 4864, 1_000_000.0),
-    "7B": Shape(152_064, 3584, 28, 28, 4, 18_944, 1_000_000.0),
+EVERYTHING = 2**30
+# vocab, d_model, layers, heads, kv heads, d_ff, d_head, flags, context_sees, canvas_sees, rope_base, norm_eps
+SHAPES = {
+    "tiny": Shape(300, 128, 2, 2, 1, 192, 64, EXTRAS | QK_NORM, 1, EVERYTHING, 1e4, 1e-6),
+    "tiny, shifted": Shape(301, 96, 2, 3, 1, 80, 64, QKV_BIAS | OWN_HEAD | SHIFT, 1, EVERYTHING, 1e6, 1e-6),
+    "tiny, blocks": Shape(300, 64, 2, 4, 2, 64, 128, QK_NORM | SHIFT, 32, 32, 1e6, 1e-6),
+    "embedded": Shape(8192, 256, 6, 4, 2, 704, 64, EXTRAS | QK_NORM, 1, EVERYTHING, 1e4, 1e-6),
+    "135M": Shape(49_152, 576, 30, 9, 3, 1536, 64, 0, 1, EVERYTHING, 1e5, 1e-5),  # SmolLM2-135M
+    "0.5B": Shape(151_936, 896, 24, 14, 2, 4864, 64, QKV_BIAS, 1, EVERYTHING, 1e6, 1e-6),  # Qwen2.5-Coder-0.5B
+    "7B": Shape(152_064, 3584, 28, 28, 4, 18_944, 128, QKV_BIAS | OWN_HEAD, 1, EVERYTHING, 1e6, 1e-6),
 }
 END, BREAK, SPECIAL = 2, 4, 1  # token flags
 
@@ -35,39 +40,26 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def tensor_shapes(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Names and sizes of all tensors of a model."""
-    d, ff = shape.d_model, shape.d_ff
-    d_head = d // shape.n_heads
-    yield "embed.weight", (shape.vocab_size, d)
-    yield "left", (shape.vocab_size + 1, d)
-    yield "right", (shape.vocab_size + 1, d)
-    for name in ("embed_norm.weight", "canvas_embed", "norm.weight"):
-        yield name, (d,)
-    for layer in range(shape.n_layers):
-        for name, size in {
-            "attn_norm.weight": (d,),
-            "qkv.weight": ((shape.n_heads + 2 * shape.n_kv_heads) * d_head, d),
-            "q_norm.weight": (d_head,),
-            "k_norm.weight": (d_head,),
-            "o.weight": (d, d),
-            "mlp_norm.weight": (d,),
-            "gate_up.weight": (2 * ff, d),
-            "down.weight": (d, ff),
-        }.items():
-            yield f"blocks.{layer}.{name}", size
+def smaller(name: str, vocab_size: int, n_layers: int) -> Shape:
+    """A model's sizes with fewer tokens and layers, so that plain torch runs it quickly too."""
+    shape = Shape.from_buffer_copy(SHAPES[name])
+    shape.vocab_size, shape.n_layers = vocab_size, n_layers
+    return shape
 
 
-def random_tensors(shape: Shape, seed: int = 0) -> dict[str, np.ndarray]:
+def random_tensors(shape: Shape, seed: int = 0) -> Iterator[tuple[str, np.ndarray]]:
     """Bfloat16 words of every tensor, from one block of normal numbers that is repeated: quick also for 7B."""
     block = torch.randn(1 << 22, generator=torch.Generator().manual_seed(seed))
-    out = {}
-    for i, (name, size) in enumerate(tensor_shapes(shape)):
-        n = int(np.prod(size))
+    for i, (name, size) in enumerate(native.tensor_sizes(shape).items()):
+        is_gain = name.endswith("norm.weight")
         scale = 0.3 if len(size) == 1 or name == "embed.weight" else size[1] ** -0.5
-        values = (block.roll(i * 7919) * scale + (len(size) == 1 and name != "canvas_embed")).bfloat16()
-        out[name] = np.resize(values.view(torch.uint16).numpy(), n).reshape(size)
-    return out
+        values = (block.roll(i * 7919) * scale + is_gain).bfloat16()
+        yield name, np.resize(values.view(torch.uint16).numpy(), size)
+
+
+def loaded(shape: Shape) -> NativeModel:
+    """A model with random weights on the GPU."""
+    return NativeModel(shape, random_tensors(shape), "bf16", 1, kind="cuda")
 
 
 def simple_run(shape: Shape, n_rows: int, n_steps: int, seed: int = 0) -> tuple[Control, np.ndarray]:
@@ -80,6 +72,21 @@ def simple_run(shape: Shape, n_rows: int, n_steps: int, seed: int = 0) -> tuple[
     control.hole_stop[0], control.multiline[0] = n_rows, 1
     control.threshold, control.revise_below = 2.0, 0.0
     control.present = sum(1 << int(kind) for kind in np.unique(flags))
+    return control, flags
+
+
+def verdict_run(
+    shape: Shape, n_rows: int, judge_rows: int, canvas_rows: int, last_id: int, drafted: list[int] | None = None
+) -> tuple[Control, np.ndarray]:
+    """A hole that takes all its rows, for no token ends it; every canvas row drafts."""
+    control, flags = simple_run(shape, n_rows, 1)
+    control.verdict, control.judge_rows, control.canvas_rows = 1, judge_rows, canvas_rows
+    control.draft_above, control.last_id = 0.0, last_id
+    for row in range(n_rows):
+        control.ids[row], control.probability[row] = 0, 1.0
+    control.n_drafted = len(drafted or [])
+    control.drafted[: control.n_drafted] = drafted or []
+    flags[1] = SPECIAL
     return control, flags
 
 

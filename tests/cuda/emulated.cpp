@@ -7,6 +7,7 @@
 #include "cuda/device.cu"
 #include "cuda/graph.cu"
 #include "cuda/hooks.cu"
+#include "cuda/measure.cu"
 #include "cuda/model.cu"
 #include "cuda/run.cu"
 #include "cuda/step.cu"
