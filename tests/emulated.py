@@ -21,10 +21,10 @@ import torch
 from cuda_ext import native
 from cuda_ext.native import EXTRAS, OWN_HEAD, QK_NORM, QKV_BIAS, SHIFT, CanvasState, Control, Library, Shape
 from cuda_ext.rules import BREAK, END, LEFT, RIGHT, SPECIAL
+from tests.native_shapes import EVERYTHING
 
 ROOT = Path(__file__).parent.parent
 COMPILER = os.environ.get("CXX") or shutil.which("g++")
-EVERYTHING = 2**30
 CPU_LIBRARY = native.library_path("cpu")  # before a fixture says where libraries are
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no g++: the CUDA kernels were NOT checked by emulation")
@@ -121,7 +121,7 @@ def canvas_of(c: Control) -> CanvasState:
 # vocab, d_model, layers, heads, kv heads, d_ff, d_head, flags, context_sees, canvas_sees, rope_base, norm_eps
 SHAPES = {
     "ours": Shape(300, 128, 2, 2, 1, 192, 64, EXTRAS | QK_NORM, 1, EVERYTHING, 1e4, 1e-6),
-    "llama": Shape(300, 96, 2, 3, 1, 80, 64, 0, 1, EVERYTHING, 1e4, 1e-5),
+    "llama": Shape(300, 144, 1, 9, 3, 80, 64, 0, 1, EVERYTHING, 1e4, 1e-5),
     "qwen2": Shape(301, 112, 2, 6, 2, 96, 64, QKV_BIAS, 1, EVERYTHING, 1e6, 1e-6),
     "qwen3": Shape(300, 64, 2, 2, 1, 64, 128, QK_NORM | OWN_HEAD, 1, EVERYTHING, 1e6, 1e-6),
     "blocks of 4, shifted": Shape(300, 64, 2, 2, 1, 64, 64, QK_NORM | SHIFT, 4, 4, 1e6, 1e-6),
@@ -129,12 +129,3 @@ SHAPES = {
     "no blocks": Shape(300, 64, 2, 2, 1, 64, 64, SHIFT, 1, 1, 1e4, 1e-4),
     "all at once": Shape(300, 64, 2, 4, 2, 64, 128, 31, 1, EVERYTHING, 1e4, 1e-4),
 }
-
-
-def random_tensors(shape: Shape, seed: int = 0) -> dict[str, np.ndarray]:
-    """Bfloat16 words of a model with normal weights."""
-    rng, tensors = np.random.default_rng(seed), {}
-    for name, size in native.tensor_sizes(shape).items():
-        centre, spread = (1.0, 0.1) if "norm" in name else (0.0, 0.3 if len(size) == 1 else size[-1] ** -0.5)
-        tensors[name] = bf16(rng.normal(centre, spread, size))
-    return tensors

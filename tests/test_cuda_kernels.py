@@ -10,7 +10,6 @@ import pytest
 
 from cuda_ext.native import DraftSlot, Plan, Row, Rule
 from tests.emulated import (
-    EVERYTHING,
     bf16,
     call,
     canvas_of,
@@ -20,6 +19,7 @@ from tests.emulated import (
     random_flags,
     wide,
 )
+from tests.native_shapes import EVERYTHING
 
 STORE, RESIDUAL, GATED = 0, 1, 2
 

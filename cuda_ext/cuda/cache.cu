@@ -52,7 +52,8 @@ Cache::Cache(std::shared_ptr<Model> of, int capacity) : model(std::move(of)), ca
   ids = allocate<int32_t>(capacity);
   k = allocate<uint16_t>(n * capacity), v = allocate<uint16_t>(n * capacity);
   allocate_workspace(*this);
-  ring = allocate_pinned<mz_ring>(1), flags_on_host = allocate_pinned<uint8_t>(model->shape.vocab_size);
+  ring = allocate_pinned<mz_ring>(1), ring_on_device = on_device(ring);
+  flags_on_host = allocate_pinned<uint8_t>(model->shape.vocab_size);
   check(cudaDeviceSynchronize(), "clearing a cache");  // which another stream does
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");  // last: nothing frees it before
 }

@@ -178,6 +178,7 @@ struct Cache {
   Device<uint8_t> flags;
   Pinned<uint8_t> flags_on_host;  // so that copying them waits for nothing
   Pinned<mz_ring> ring;
+  mz_ring* ring_on_device = nullptr;  // asked for once: not while a stream is captured
   Pinned<mz_draft> drafts;        // as many as a run had, at most
   int n_drafts = 0;
   Captured captured[8];

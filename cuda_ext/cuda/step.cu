@@ -119,7 +119,7 @@ void launch_head(Cache& c, int rows) {
 
 mz_commit_args commit_args(Cache& c) {
   mz_commit_args a = {};
-  a.pass = c.pass.get(), a.loop = c.loop.get(), a.flags = c.flags.get(), a.ring = on_device(c.ring);
+  a.pass = c.pass.get(), a.loop = c.loop.get(), a.flags = c.flags.get(), a.ring = c.ring_on_device;
   return a;
 }
 
