@@ -41,7 +41,8 @@ void check_rows(const Cache& cache, const Rows& rows) {
   require(!rows.n_canvas || rows.n() <= MZ_MAX_ROWS, "a pass with a canvas has 1 to 128 rows");
   require(!rows.n_canvas || !(shape.flags & MZ_SHIFT) || rows.start + rows.decided,
           "there must be a token in front of the canvas");
-  require(rows.n() <= MZ_MAX_ROWS || shape.context_sees <= MZ_MAX_ROWS, "a block of more than 128 rows is encoded whole");
+  require(rows.n() <= MZ_MAX_ROWS || shape.context_sees <= MZ_MAX_ROWS,
+          "a block of more than 128 rows is encoded whole");
 }
 
 }  // namespace

@@ -127,7 +127,8 @@ struct Model {
 
 std::shared_ptr<Model> create_model(const mz_shape& shape, int device, bool takes_int8);
 void set_tensor(Model& model, const std::string& name, const uint16_t* bf16, int64_t n);
-void set_tensor(Model& model, const std::string& name, const int8_t* q, const float* scales, int64_t rows, int64_t cols);
+void set_tensor(Model& model, const std::string& name, const int8_t* q, const float* scales, int64_t rows,
+                int64_t cols);
 void check_ready(Model& model);  // an error that names what is missing
 
 // ---- Cache: keys and values, and everything that one run at a time works in

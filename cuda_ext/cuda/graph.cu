@@ -1,4 +1,4 @@
-// One step as a graph, built once per cache, row bucket and kind of loop: the body of a WHILE node, or a graph to replay.
+// One step as a graph, built once per cache, row bucket and kind of loop: the body of a WHILE node, or one to replay.
 //
 // Rule: whatever the device or the driver refuses, the next simpler way is taken; plain launches always work.
 // MEZZOTINT_CUDA_LOOP=while|replay|step takes one way alone.

@@ -1,6 +1,6 @@
 // Models: bfloat16 tensors in, packed tiles on the device.
 //
-// Weights that are given in int8 are widened when they are loaded: on this device they take and cost what bfloat16 does.
+// Weights that are given in int8 are widened when they are loaded: here they take and cost what bfloat16 does.
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 // Runs: copy the request, start the loop, hand out drafts as the device writes them.
 //
-// Rule: after the start the host only reads mapped memory. A WHILE loop needs nothing from it; otherwise the next passes
+// Rule: after the start the host only reads mapped memory. A WHILE loop needs nothing from it; else the next passes
 // are launched while drafts are waited for: two ahead when replaying, which costs at most two idle ones at the end.
 
 #include <time.h>

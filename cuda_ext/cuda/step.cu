@@ -83,7 +83,8 @@ void launch_attention(Cache& c, int rows, size_t layer_offset) {
   a.partial = c.attention_partial.get(), a.partial_norm = c.attention_norm.get();
   a.counters = c.attention_counters.get(), a.out = c.attended.get();
   const int n_tiles = a.max_tiles * s.n_kv_heads;
-  const int splits = std::max(1, std::min({2 * c.model->n_multiprocessors / n_tiles, (c.capacity + 127) / 128, kMaxSplits}));
+  const int n_blocks = 2 * c.model->n_multiprocessors / n_tiles;
+  const int splits = std::max(1, std::min({n_blocks, (c.capacity + 127) / 128, kMaxSplits}));
   const dim3 grid(a.max_tiles, s.n_kv_heads, splits);
   if (s.d_head == 64)
     launch(mz_attention<64>, grid, MZ_ATTENTION_THREADS, c.stream, a);

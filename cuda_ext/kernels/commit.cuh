@@ -187,7 +187,8 @@ __global__ void __launch_bounds__(MZ_COMMIT_THREADS) mz_begin(mz_commit_args a, 
   mz_clear_words(&v->plan);
   __syncthreads();
   if (threadIdx.x == 0) {
-    loop->drafts = request.drafts, loop->n_drafts = 0, loop->started_ns = mz_clock_ns() - (uint64_t)request.spent_us * 1000;
+    loop->drafts = request.drafts, loop->n_drafts = 0;
+    loop->started_ns = mz_clock_ns() - (uint64_t)request.spent_us * 1000;
     a.pass->stop = v->done = 0;
     if (c->verdict) mz_stream_start(c, request.n_context, &v->canvas, &v->stream);
     if (!c->verdict) mz_canvas_start(c, &v->canvas);

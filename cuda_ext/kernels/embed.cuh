@@ -1,4 +1,4 @@
-// The first rows of a forward pass: embedding, and where a model has extras its norm, the neighbours, the canvas's mark.
+// The first rows of a forward pass: embedding, and with extras its norm, the neighbours, the mark of canvas rows.
 //
 // Rule for norms: a producer of rows x writes x (float32), x times the next norm's gain (packed bfloat16) and sums of
 // squares; the consumer multiplies first and scales its result by 1 / rms. So a norm costs no kernel of its own.

@@ -59,7 +59,8 @@ MZ_API void emu_gemm(const uint16_t* x, const uint16_t* w, int32_t rows, int32_t
   mz_gemm_args a = {};
   a.pass = &pass, a.weights = (const uint4*)weights.get(), a.x = (const uint4*)given.get();
   a.k_steps = k / 16, a.n_tiles = n / 16, a.splits = splits, a.partial = partial.get(), a.counters = counters.get();
-  a.sums = sums, a.n_sums = n_sums, a.norm_eps = 1e-6f, a.epilogue = epilogue, a.out = out, a.packed = result.get(), a.gain = gain;
+  a.sums = sums, a.n_sums = n_sums, a.norm_eps = 1e-6f, a.epilogue = epilogue;
+  a.out = out, a.packed = result.get(), a.gain = gain;
   a.out_sums = out_sums;
   const dim3 grid(n / 16 / tiles, splits);
   const auto run = [&](void (*kernel)(mz_gemm_args)) { launch(kernel, grid, MZ_GEMM_THREADS, nullptr, a); };
