@@ -1,7 +1,7 @@
 // mz_commit and mz_plan_step of core.h with a thread per row: one thread alone would take longer than a small model's
 // forward pass.
 //
-// Rule: the same result, bit for bit; tests/test_cuda_emulated.py compares the two on random cases.
+// Rule: the same result, bit for bit; tests/test_cuda_kernels.py compares the two on random cases.
 #pragma once
 
 #include "kernels/state.cuh"

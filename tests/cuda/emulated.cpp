@@ -1,4 +1,4 @@
-// The CUDA library with its kernels emulated on the CPU, and each kernel alone for tests/test_cuda_emulated.py.
+// The CUDA library with its kernels emulated on the CPU, and each kernel alone, for tests/test_cuda_*.py.
 //
 //     g++ -std=c++17 -O1 -fPIC -shared -DMZ_EMULATED -Icuda_ext/emu -Icuda_ext/include -Icuda_ext ...
 
