@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -56,11 +57,13 @@ class NativeContext:
 
 
 class NativeBackend:
-    """A packed model and how to run it. `forward_passes` of all runs so far, read or not."""
+    """A packed model and how to run it."""
 
     def __init__(self, config: ModelConfig, model: native.NativeModel, info: dict[str, object]) -> None:
         self.config, self.model, self.info = config, model, info
-        self.forward_passes = 0
+        self._ended_passes = 0
+        self._running: native.NativeRun | None = None
+        self._counting = threading.Lock()  # a run may end while another thread counts its passes
 
     @classmethod
     def load(
@@ -132,7 +135,7 @@ class NativeBackend:
         if cancelled():
             return
         n_context = len(cache.ids)
-        run = native.NativeRun(self.model, cache.cache, n_context, control, canvas.flags)
+        run = self._running = native.NativeRun(self.model, cache.cache, n_context, control, canvas.flags)
         try:
             for slot in slots(run, cancelled):
                 take_over(canvas, slot)
@@ -143,7 +146,16 @@ class NativeBackend:
                 if done:
                     return
         finally:
-            self.forward_passes += run.close() or 0
+            run.cancel()
+            with self._counting:
+                self._running = None
+                self._ended_passes += run.close() or 0
+
+    @property
+    def forward_passes(self) -> int:
+        """Forward passes of all runs so far, that of now included, whether their drafts were read or not."""
+        with self._counting:
+            return self._ended_passes + (self._running.steps if self._running else 0)
 
 
 def closes_its_line(canvas: Canvas) -> bool:
