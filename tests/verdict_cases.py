@@ -31,6 +31,7 @@ def loaded() -> Tokenizer:
 @cache
 def tiny(config: ModelConfig) -> Transformer:
     """Random bfloat16 weights, in float32, that end a hole and break a line now and then."""
+    torch.set_num_threads(1)  # a model this small only waits for a second thread
     model = Transformer(config)
     model.init_weights(torch.Generator().manual_seed(1))
     for name, parameter in model.named_parameters():
