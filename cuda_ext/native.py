@@ -11,6 +11,7 @@ what a library refuses is a ValueError. Calls release the GIL.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -427,6 +428,13 @@ class NativeRun(Handle):
         """Stop before the next forward pass; from any thread."""
         if self.close.alive:
             self.raw.mz_run_cancel(self.handle)
+
+    def finish(self) -> None:
+        """Cancel, and wait for the loop to end: what is left unread is thrown away."""
+        self.cancel()
+        with contextlib.suppress(ValueError):  # a loop that failed has ended
+            while not self.ended:
+                self.next(FOREVER_US)
 
     def __iter__(self) -> Iterator[DraftSlot]:
         """All drafts, as they come."""

@@ -146,7 +146,7 @@ class NativeBackend:
                 if done:
                     return
         finally:
-            run.cancel()
+            run.finish()  # outside of the lock: who counts does not wait for a pass
             with self._counting:
                 self._running = None
                 self._ended_passes += run.close() or 0
