@@ -72,6 +72,8 @@ def lay_out(tokenizer: Tokenizer, layout: Layout, prefix: str, suffix: str, othe
     far_start, near_start = prefix_borders(layout, prefix)
     near_end, far_end = suffix_borders(layout, suffix)
     ids = tokenizer.vocabulary
+    if ids.near_suffix == NONE:  # without a marker in front, a suffix would read as what comes before the prefix
+        near_end = far_end = 0
     other = tokenizer.encode("\n".join(others))[-layout.other_tokens :]
     far_room = layout.max_context - layout.capped + (0 if other else layout.other_tokens)
     far_prefix = tokenizer.encode(prefix[far_start:near_start])

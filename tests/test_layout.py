@@ -7,7 +7,7 @@ import pytest
 
 from diffusion.layout import Layout, lay_out, prefix_borders, suffix_borders
 from diffusion.tokenizer import Tokenizer
-from diffusion.vocabulary import OURS
+from diffusion.vocabulary import OURS, Vocabulary
 
 SOURCE = inspect.getsource(json.decoder)
 
@@ -58,3 +58,10 @@ def test_deleting_behind_the_cursor_keeps_the_far_suffix(tokenizer: Tokenizer) -
         for cut in range(2000, 4000)
     )
     assert moved <= 2000 // 192 + 1
+
+
+def test_without_markers_the_model_sees_the_text_before_the_cursor_alone(tokenizer: Tokenizer) -> None:
+    """A causal checkpoint without a card: a suffix in front would read as what comes before the prefix."""
+    plain = dict.fromkeys(("mask", "other", "far_suffix", "far_prefix", "near_suffix", "near_prefix", "file", "eof"), -1)
+    causal = Tokenizer(tokenizer._bpe, Vocabulary(**plain))
+    assert causal.decode(list(lay_out(causal, Layout(), "a = 1\nb = ", "\nc = 3\n", ()).ids)) == "a = 1\nb ="
