@@ -42,13 +42,13 @@ class Policy:
 class Verdict:
     """How drafted tokens are judged by causal rows, the other policy.
 
-    A pass judges up to `judge_rows` drafted tokens and runs a canvas of up to `canvas_rows` rows, which drafts the
-    tokens that it gives at least the probability `draft_above`. With neither it decodes token by token. Both and the
-    token in front of them are at most MAX_ROWS.
+    A pass judges up to `judge_rows` drafted tokens (with the last decided one before them, whole tiles of rows) and
+    runs a canvas of up to `canvas_rows` rows, which drafts the tokens that it gives at least the probability
+    `draft_above`. With neither it decodes token by token. Both and the token in front of them are at most MAX_ROWS.
     """
 
     draft_above: float = 0.3
-    judge_rows: int = 8
+    judge_rows: int = 7
     canvas_rows: int = 16
 
     def __post_init__(self) -> None:

@@ -62,6 +62,8 @@ def test_deleting_behind_the_cursor_keeps_the_far_suffix(tokenizer: Tokenizer) -
 
 def test_without_markers_the_model_sees_the_text_before_the_cursor_alone(tokenizer: Tokenizer) -> None:
     """A causal checkpoint without a card: a suffix in front would read as what comes before the prefix."""
-    plain = dict.fromkeys(("mask", "other", "far_suffix", "far_prefix", "near_suffix", "near_prefix", "file", "eof"), -1)
+    plain = dict.fromkeys(
+        ("mask", "other", "far_suffix", "far_prefix", "near_suffix", "near_prefix", "file", "eof"), -1
+    )
     causal = Tokenizer(tokenizer._bpe, Vocabulary(**plain))
     assert causal.decode(list(lay_out(causal, Layout(), "a = 1\nb = ", "\nc = 3\n", ()).ids)) == "a = 1\nb ="
