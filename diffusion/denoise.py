@@ -1,8 +1,8 @@
 """The denoising loop in torch: predict, choose, write, until nothing is masked in front of every hole's end.
 
 Rule: a generator of drafts, one forward pass between two of them; cancellation is asked before every forward pass.
-The operators are those of `cuda_ext.reference`; this file only strings them together. `native_backend.py` runs the same
-loop as one native call.
+The operators are those of `cuda_ext.reference`; this file only strings them together. `backends/native.py` runs the
+same loop as one native call.
 
     for draft in denoise(model, cache, canvas, Policy(), cancelled=lambda: False): ...
 """

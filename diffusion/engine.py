@@ -181,13 +181,13 @@ def load_backend(folder: ModelFolder, device: str, threads: int | None, backend:
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is none of {', '.join(BACKENDS)}")
     if backend != "torch":
-        from diffusion.native_backend import NativeBackend, why_not
+        from diffusion.backends.native import NativeBackend, why_not
 
         missing = why_not(device)
         if backend == "native" or not missing:
             return NativeBackend.load(folder, device, threads)
         logger.info("native library: %s; torch runs the model", missing)
-    from diffusion.torch_backend import TorchBackend
+    from diffusion.backends.torch import TorchBackend
 
     return TorchBackend.load(folder, device, threads)
 

@@ -3,7 +3,7 @@
 Rule: a generator of drafts, one forward pass between two of them; cancellation is asked before every forward pass.
 What is decided is what token-by-token decoding of the same weights decides, by construction: a token is written only
 where a causal row, which sees decided text alone, says it. With no canvas and nothing to judge this *is* token by
-token. `native_backend.py` runs the same loop as one native call.
+token. `backends/native.py` runs the same loop as one native call.
 
     for draft in decode(model, cache, canvas, Verdict(), cancelled=lambda: False): ...
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from diffusion.confidence import cut
 from diffusion.engine import Engine
-from diffusion.evaluate.holes import REST_OF_LINE, Case, read_folder
-from diffusion.evaluate.holes import cut as cut_holes
+from diffusion.evaluate.cases import REST_OF_LINE, Case, read_folder
+from diffusion.evaluate.cases import cut as cut_holes
 from diffusion.held_out import PYTHON_FOLDERS
 from diffusion.request import Draft
 

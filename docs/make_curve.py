@@ -17,7 +17,7 @@ from pathlib import Path
 from make_calibration import FONT, GRID, INK, LEFT, PAPER, RIGHT, SHOWN, SIZE, TOP, label, line
 
 from diffusion.engine import Engine
-from diffusion.evaluate.holes import MULTI_LINE, REST_OF_LINE, Case, cut, read_folder
+from diffusion.evaluate.cases import MULTI_LINE, REST_OF_LINE, Case, cut, read_folder
 from diffusion.evaluate.metrics import edit_similarity, exact_match
 from diffusion.evaluate.run import diffusion, never
 from diffusion.held_out import PYTHON_FOLDERS

@@ -16,9 +16,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from lsp_server.complete import around_hole, offset_of, read_file, split_position
-from lsp_server.drawing import AROUND, DECIDED, FRESH, MASKED, Around, Cell, Stage, columns, rows_of
-from lsp_server.holes import plan_at
+from lsp_server.suggest.holes import plan_at
+from lsp_server.tools.complete import around_hole, offset_of, read_file, split_position
+from lsp_server.tools.drawing import AROUND, DECIDED, FRESH, MASKED, Around, Cell, Stage, columns, rows_of
 
 N_STAGES = 4
 WIDTH_COLUMNS = 88

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from diffusion.engine import Engine
-from diffusion.evaluate.holes import MULTI_LINE, REST_OF_LINE, Case, cut, read_folder
+from diffusion.evaluate.cases import MULTI_LINE, REST_OF_LINE, Case, cut, read_folder
 from diffusion.held_out import PYTHON_FOLDERS
 
 LINES_BEFORE, LINES_AFTER = 5, 2

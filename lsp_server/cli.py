@@ -37,21 +37,21 @@ def run_lsp(argv: list[str]) -> int:
 
 def run_complete(argv: list[str]) -> int:
     """Complete one position of a file and show every denoising step."""
-    from lsp_server.complete import main as complete
+    from lsp_server.tools.complete import main as complete
 
     return complete(argv)
 
 
 def run_doctor(argv: list[str]) -> int:
     """Say what was found: device, native library, model, grammars, editors."""
-    from lsp_server.doctor import main as doctor
+    from lsp_server.tools.doctor import main as doctor
 
     return doctor(argv)
 
 
 def run_setup(argv: list[str]) -> int:
     """Print, or add with --write, the lines that an editor needs."""
-    from lsp_server.setup_editor import main as setup
+    from lsp_server.tools.setup_editor import main as setup
 
     return setup(argv)
 
@@ -66,7 +66,7 @@ def run_train(argv: list[str]) -> int:
 def run_eval(argv: list[str]) -> int:
     """Measure quality on held-out code, beside token-by-token decoding; `eval replay` plays a user of the server."""
     if argv[:1] == ["replay"]:
-        from lsp_server.replay import main as replay
+        from lsp_server.tools.replay import main as replay
 
         return replay(argv[1:])
     from diffusion.evaluate.run import main as evaluate
@@ -81,18 +81,18 @@ def run_bench(argv: list[str]) -> int:
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="see `mezzotint bench SUBJECT --help`")
     args = parser.parse_args(argv)
     if args.subject == "loop":
-        from diffusion.bench_loop import main as bench_loop
+        from diffusion.evaluate.bench_loop import main as bench_loop
 
         return bench_loop(args.arguments)
     if args.subject == "peers":
-        from diffusion.bench_peers import main as bench_peers
+        from diffusion.evaluate.bench_peers import main as bench_peers
 
         return bench_peers(args.arguments)
     if args.subject == "parse":
-        from lsp_server.bench_parse import main as bench_parse
+        from lsp_server.tools.bench_parse import main as bench_parse
 
         return bench_parse(args.arguments)
-    from lsp_server.bench_lsp import main as bench_lsp
+    from lsp_server.tools.bench_lsp import main as bench_lsp
 
     return bench_lsp(args.arguments)
 

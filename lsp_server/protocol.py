@@ -16,7 +16,7 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidRequest, JsonRpcSer
 from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.language_server import lsp_method
 
-from lsp_server.drafts import DRAFT
+from lsp_server.suggest.drafts import DRAFT
 from lsp_server.writers import QuietWriter
 
 logger = logging.getLogger(__name__)

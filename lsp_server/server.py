@@ -1,7 +1,7 @@
 """The language server: every LSP method it answers, each a thin shell over `Session`.
 
-    editor -> server.py -> documents.py + syntax.py -> holes.py + context.py -> InfillRequest
-           -> worker.py -> engine.infill -> Draft -> cleanup.py -> drafts.py -> editor
+    editor -> server.py -> text/ (documents, syntax) -> suggest/ (holes, context) -> InfillRequest
+           -> worker.py -> engine.infill -> Draft -> suggest/ (cleanup, drafts) -> editor
 
 Rule: nothing here imports torch; the model thread does, after `initialize` has been answered.
 
@@ -24,12 +24,13 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcParseError
 from pygls.lsp.server import LanguageServer
 
-from lsp_server import drafts, logs, transports
-from lsp_server.documents import Snapshot
-from lsp_server.lines import Edit
+from lsp_server import logs, transports
 from lsp_server.options import Options
 from lsp_server.protocol import Protocol, at_once
 from lsp_server.session import Session
+from lsp_server.suggest import drafts
+from lsp_server.text.documents import Snapshot
+from lsp_server.text.lines import Edit
 
 if TYPE_CHECKING:
     from lsp_server.worker import Infiller

@@ -18,15 +18,15 @@ from typing import Any
 
 from diffusion.confidence import cut, settled
 from diffusion.request import UNSURE, Draft, Hole, InfillRequest
-from lsp_server import cleanup, context, feedback, holes
-from lsp_server.candidates import ALTERNATIVE, Verdict, propose
-from lsp_server.documents import Documents, Snapshot
-from lsp_server.drafts import DRAFT, STATUS, Suggestion, draft_params
-from lsp_server.holes import Plan
-from lsp_server.lines import Edit
-from lsp_server.live import Memory
 from lsp_server.options import Options, from_client
-from lsp_server.related import Related
+from lsp_server.suggest import cleanup, context, feedback, holes
+from lsp_server.suggest.candidates import ALTERNATIVE, Verdict, propose
+from lsp_server.suggest.drafts import DRAFT, STATUS, Suggestion, draft_params
+from lsp_server.suggest.holes import Plan
+from lsp_server.suggest.live import Memory
+from lsp_server.suggest.related import Related
+from lsp_server.text.documents import Documents, Snapshot
+from lsp_server.text.lines import Edit
 from lsp_server.worker import EngineFailedError, Infiller, Worker
 
 logger = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ import torch
 
 from cuda_ext import native
 from cuda_ext.rules import Policy
+from diffusion.backends.torch import TorchBackend
 from diffusion.engine import Engine
 from diffusion.model.config import EMBEDDED
 from diffusion.model.load import load_model
 from diffusion.tokenizer import Tokenizer
-from diffusion.torch_backend import TorchBackend
 from tests.emulated import emulated, emulated_folder  # noqa: F401
 
 

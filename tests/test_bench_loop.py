@@ -1,11 +1,11 @@
-"""diffusion/bench_loop.py: the table, its JSON line, and floors that can be worked out by hand."""
+"""diffusion/evaluate/bench_loop.py: the table, its JSON line, and floors that can be worked out by hand."""
 
 import json
 
 import pytest
 
 from cuda_ext import native
-from diffusion.bench_loop import SHAPES, Machine, Way, floor_ms, main
+from diffusion.evaluate.bench_loop import SHAPES, Machine, Way, floor_ms, main
 
 FIELDS = {"shape", "backend", "way", "context", "ms_per_pass", "ms", "floor_ms", "ratio_to_floor"}
 

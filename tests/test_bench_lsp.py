@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from lsp_server import bench_lsp, client
+from lsp_server.tools import bench_lsp, client
 
 
 def test_messages_are_read_by_their_length_whatever_the_headers() -> None:

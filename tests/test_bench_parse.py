@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lsp_server import bench_parse
+from lsp_server.tools import bench_parse
 
 
 def test_every_kind_of_key_is_in_the_table_and_the_json_line(capsys: pytest.CaptureFixture[str]) -> None:

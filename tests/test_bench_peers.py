@@ -1,4 +1,4 @@
-"""diffusion/bench_peers.py: turns, medians and places, with peers that are made up, and one run of the real engine."""
+"""diffusion/evaluate/bench_peers.py: turns, medians and places, with made-up peers, and one run of the engine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffusion import bench_peers
-from diffusion.bench_peers import Answer, Peer, Row, cropped, first_line, main, measure, ours, places, ratios, summary
 from diffusion.engine import Engine
-from diffusion.evaluate.holes import Case
+from diffusion.evaluate import bench_peers
+from diffusion.evaluate.bench_peers import (
+    Answer,
+    Peer,
+    Row,
+    cropped,
+    first_line,
+    main,
+    measure,
+    ours,
+    places,
+    ratios,
+    summary,
+)
+from diffusion.evaluate.cases import Case
 
 CASE = Case("a.py:1:7", "rest_of_line", "x = f(", "1, 2)", "\ny = 2\n")
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lsp_server.brackets import in_comment, open_quote, still_open, surplus_closers
+from lsp_server.text.brackets import in_comment, open_quote, still_open, surplus_closers
 
 
 @pytest.mark.parametrize(

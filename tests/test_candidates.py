@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from diffusion.request import Draft, Hole, InfillRequest, Start
-from lsp_server.candidates import ALTERNATIVE, Verdict, propose
+from lsp_server.suggest.candidates import ALTERNATIVE, Verdict, propose
 
 REQUEST = InfillRequest("x = ", "\n", (Hole(16),))
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp_server.cleanup import Frame, clean
+from lsp_server.suggest.cleanup import Frame, clean
 
 # before, draft, kept, after (kept included), expected
 CASES: list[tuple[str, str, str, str, str | None]] = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lsp_server.complete import main, offset_of, read_file, split_position
+from lsp_server.tools.complete import main, offset_of, read_file, split_position
 
 SOURCE = textwrap.__file__
 LINE = next(i for i, line in enumerate(open(SOURCE, encoding="utf-8"), 1) if "self.width = width" in line)

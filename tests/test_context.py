@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from diffusion.request import Hole
-from lsp_server.context import frame, infill_request, is_secret, windows
-from lsp_server.documents import snapshot
-from lsp_server.holes import plan_at
 from lsp_server.options import Options
+from lsp_server.suggest.context import frame, infill_request, is_secret, windows
+from lsp_server.suggest.holes import plan_at
+from lsp_server.text.documents import snapshot
 
 LINES = "".join(f"line {number}\n" for number in range(1000))
 

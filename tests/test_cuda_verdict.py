@@ -15,11 +15,11 @@ import torch
 
 from cuda_ext.native import DraftSlot, NativeCache, NativeModel, NativeRun
 from cuda_ext.rules import BREAK, END, MAX_ROWS, SPECIAL, TOKEN_BY_TOKEN, Verdict
+from diffusion.backends.native import NativeBackend, shape_of, verdict_control, with_neighbour_tables
 from diffusion.canvas import Canvas
 from diffusion.healing import NO_EDGE, Edge
 from diffusion.model.config import ModelConfig
 from diffusion.model.transformer import ContextCache, Transformer
-from diffusion.native_backend import NativeBackend, shape_of, verdict_control, with_neighbour_tables
 from diffusion.request import Draft, Hole, InfillRequest, Start
 from diffusion.verdict import decode
 from diffusion.vocabulary import OURS

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lsp_server.doctor import editor_version, find_versions, main
+from lsp_server.tools.doctor import editor_version, find_versions, main
 
 
 def test_everything_needed_is_found_where_the_tests_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,5 +32,5 @@ def test_an_editor_that_is_not_there_or_broken_is_said_to_be(tmp_path: Path, mon
 
 
 def test_a_missing_package_is_a_required_thing_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lsp_server.doctor.PACKAGES", ("torch", "no-such-package"))
+    monkeypatch.setattr("lsp_server.tools.doctor.PACKAGES", ("torch", "no-such-package"))
     assert [finding.ok for finding in find_versions()] == [True, True, True, False]

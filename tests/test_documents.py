@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsp_server import syntax
-from lsp_server.documents import Documents, snapshot
-from lsp_server.lines import Edit, count_chars, count_units, line_starts
+from lsp_server.text import syntax
+from lsp_server.text.documents import Documents, snapshot
+from lsp_server.text.lines import Edit, count_chars, count_units, line_starts
 
 WIDTH = {"utf-8": lambda c: len(c.encode()), "utf-16": lambda c: 1 + (ord(c) > 0xFFFF), "utf-32": lambda c: 1}
 CODE = st.text(st.sampled_from(list("ab(): \"'\n\r\t#é😀🜂=0")), max_size=40)

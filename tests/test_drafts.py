@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from diffusion.request import Draft, Hole
-from lsp_server.cleanup import Cleaned
-from lsp_server.documents import snapshot
-from lsp_server.drafts import Suggestion, completion_list, draft_params, inline_list, utf16_spans
-from lsp_server.holes import Plan
+from lsp_server.suggest.cleanup import Cleaned
+from lsp_server.suggest.drafts import Suggestion, completion_list, draft_params, inline_list, utf16_spans
+from lsp_server.suggest.holes import Plan
+from lsp_server.text.documents import snapshot
 
 
 def test_spans_are_utf16() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp_server.drawing import (
+from lsp_server.tools.drawing import (
     AROUND,
     DECIDED,
     FRESH,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from diffusion.evaluate import humaneval, sandbox
-from diffusion.evaluate.holes import Case
+from diffusion.evaluate.cases import Case
 
 DATA = Path(__file__).parent / "data" / "humaneval_infilling.jsonl"
 ROWS = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from diffusion.evaluate import mbpp, sandbox
-from diffusion.evaluate.holes import Case
+from diffusion.evaluate.cases import Case
 
 ROWS = [
     {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lsp_server.documents import snapshot
-from lsp_server.feedback import broken_spans, errors_of, sound_part
-from lsp_server.holes import plan_at
+from lsp_server.suggest.feedback import broken_spans, errors_of, sound_part
+from lsp_server.suggest.holes import plan_at
+from lsp_server.text.documents import snapshot
 
 
 def broken(code: str, text: str) -> list[str]:

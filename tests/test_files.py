@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lsp_server.files import read_regular
+from lsp_server.text.files import read_regular
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX files")
 

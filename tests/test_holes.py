@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from diffusion.request import CANVAS_SIZES, Hole
-from lsp_server.documents import snapshot
-from lsp_server.holes import Plan, plan_at
-from lsp_server.syntax import GRAMMARS
+from lsp_server.suggest.holes import Plan, plan_at
+from lsp_server.text.documents import snapshot
+from lsp_server.text.syntax import GRAMMARS
 from tests.cursor_situations import SITUATIONS
 
 

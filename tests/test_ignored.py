@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsp_server.ignored import MAX_BYTES, MAX_LINES, _compiled, is_ignored
+from lsp_server.text.ignored import MAX_BYTES, MAX_LINES, _compiled, is_ignored
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsp_server import documents, lines, syntax
-from lsp_server.documents import Documents
-from lsp_server.lines import Edit
+from lsp_server.text import documents, lines, syntax
+from lsp_server.text.documents import Documents
+from lsp_server.text.lines import Edit
 
 PLACE = st.tuples(st.integers(-1, 5), st.integers(-1, 9))
 TEXT = st.text(st.sampled_from(list("ab\n\r🜂é")), max_size=12)

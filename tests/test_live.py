@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from diffusion.request import Draft, Start
-from lsp_server.documents import snapshot
-from lsp_server.holes import plan_at
-from lsp_server.live import Memory
+from lsp_server.suggest.holes import plan_at
+from lsp_server.suggest.live import Memory
+from lsp_server.text.documents import snapshot
 
 
 def place(marked: str) -> tuple[Any, Any]:

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lsp_server.drawing import Around
+from lsp_server.tools.drawing import Around
 
 PICTURE = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "make_picture.py"))
 DRAFTS = [

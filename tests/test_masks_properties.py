@@ -6,12 +6,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from diffusion.request import Hole
-from lsp_server import syntax
-from lsp_server.cleanup import clean
-from lsp_server.context import frame, normal_newlines
-from lsp_server.documents import Document, Snapshot, snapshot
-from lsp_server.holes import plan_at
-from lsp_server.lines import Edit
+from lsp_server.suggest.cleanup import clean
+from lsp_server.suggest.context import frame, normal_newlines
+from lsp_server.suggest.holes import plan_at
+from lsp_server.text import syntax
+from lsp_server.text.documents import Document, Snapshot, snapshot
+from lsp_server.text.lines import Edit
 
 LANGUAGES = sorted(syntax.GRAMMARS)
 ENCODINGS = ["utf-8", "utf-16", "utf-32"]

@@ -1,4 +1,4 @@
-"""diffusion/native_backend.py, and that it needs no torch."""
+"""diffusion/backends/native.py, and that it needs no torch."""
 
 import dataclasses
 import json
@@ -14,15 +14,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cuda_ext import native
+from diffusion.backends.native import NativeBackend, tensors_of, with_neighbour_tables
+from diffusion.backends.torch import TorchBackend
 from diffusion.engine import Engine
 from diffusion.model.card import ModelFolder, open_folder, write_card
 from diffusion.model.config import EMBEDDED, ModelConfig
 from diffusion.model.load import load_model, save_model
 from diffusion.model.tensors import rounded
 from diffusion.model.transformer import Transformer
-from diffusion.native_backend import NativeBackend, tensors_of, with_neighbour_tables
 from diffusion.request import Draft, Hole, InfillRequest, Start
-from diffusion.torch_backend import TorchBackend
 from diffusion.vocabulary import OURS
 
 pytestmark = pytest.mark.skipif(bool(native.why_not("cpu")), reason=f"native backend: {native.why_not('cpu')}")

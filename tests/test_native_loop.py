@@ -10,9 +10,9 @@ import pytest
 
 from cuda_ext import native
 from cuda_ext.rules import TOKEN_BY_TOKEN, Policy, Verdict
+from diffusion.backends.native import NativeBackend
 from diffusion.model.card import open_folder
 from diffusion.model.config import EMBEDDED
-from diffusion.native_backend import NativeBackend
 from diffusion.tokenizer import Tokenizer
 from diffusion.vocabulary import OURS
 

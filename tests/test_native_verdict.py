@@ -15,11 +15,11 @@ import torch
 
 from cuda_ext import native
 from cuda_ext.rules import TOKEN_BY_TOKEN, Policy, Rule, Verdict
+from diffusion.backends.native import NativeBackend, shape_of, verdict_control, with_neighbour_tables
 from diffusion.canvas import Canvas
 from diffusion.engine import Engine
 from diffusion.model.config import ModelConfig
 from diffusion.model.transformer import ContextCache
-from diffusion.native_backend import NativeBackend, shape_of, verdict_control, with_neighbour_tables
 from diffusion.request import Draft, Hole, InfillRequest, Start
 from diffusion.verdict import decode, statistics
 from diffusion.vocabulary import OURS

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lsp_server.documents import Snapshot, snapshot
-from lsp_server.related import BUDGET_CHARS, Related, chunks, related_to
+from lsp_server.suggest.related import BUDGET_CHARS, Related, chunks, related_to
+from lsp_server.text.documents import Snapshot, snapshot
 
 FAR = "# filler, which is nothing\n" * 100
 OTHER = "import os\n\ndef read_settings(path):\n    return open(path).read()\n\ndef unlike():\n    pass\n"

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion.evaluate.holes import SourceFile
-from lsp_server.replay import functions, n_errors, run
-from lsp_server.typist import Typist
+from diffusion.evaluate.cases import SourceFile
+from lsp_server.tools.replay import functions, n_errors, run
+from lsp_server.tools.typist import Typist
 
 FILE = """import os
 

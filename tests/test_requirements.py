@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lsp_server import syntax
-from lsp_server.documents import snapshot
-from lsp_server.holes import plan_at
+from lsp_server.suggest.holes import plan_at
+from lsp_server.text import syntax
+from lsp_server.text.documents import snapshot
 
 PYPROJECT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
 MINIMUM = dict(re.findall(r'^    "([\w-]+)(?:\[\w+\])?>=([\d.]+)', PYPROJECT, re.MULTILINE))

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from diffusion.request import Draft, InfillRequest
-from lsp_server.drafts import Suggestion
 from lsp_server.session import Session
+from lsp_server.suggest.drafts import Suggestion
 
 
 class Scripted:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lsp_server import setup_editor
-from lsp_server.setup_editor import main
+from lsp_server.tools import setup_editor
+from lsp_server.tools.setup_editor import main
 
 EDITORS = Path(os.environ.get("MEZZOTINT_EDITORS", Path(__file__).parents[1] / ".editors"))
 NVIM, EMACS = EDITORS / "bin" / "nvim", EDITORS / "bin" / "emacs"

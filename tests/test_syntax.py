@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import tree_sitter
 
-from lsp_server import syntax
-from lsp_server.documents import snapshot
-from lsp_server.holes import place_at, plan_at
-from lsp_server.syntax import MAX_DEPTH, path_to, spot_at
+from lsp_server.suggest.holes import place_at, plan_at
+from lsp_server.text import syntax
+from lsp_server.text.documents import snapshot
+from lsp_server.text.syntax import MAX_DEPTH, path_to, spot_at
 
 SUM = "x=" + "a.b(c)+" * 60_000 + "1\n"  # 420 kB, and as deep as it has terms
 

@@ -15,8 +15,8 @@ from diffusion.tokenizer import Tokenizer
 from diffusion.train import corpus
 from diffusion.train.batches import Batch, visible
 from diffusion.train.cli import main, parse_settings, with_earlier
+from diffusion.train.cuts import TokenTable, argument_span, block_span, choose_hole, rest_of_line
 from diffusion.train.feed import feed
-from diffusion.train.holes import TokenTable, argument_span, block_span, choose_hole, rest_of_line
 from diffusion.train.loop import RunConfig, train
 from diffusion.train.step import attention, block_mask, dense_masks, learning_rate
 from diffusion.vocabulary import OURS

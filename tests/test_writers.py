@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lsp_server.drafts import DRAFT, STATUS
 from lsp_server.server import build
+from lsp_server.suggest.drafts import DRAFT, STATUS
 from lsp_server.writers import MAX_UNREAD_BYTES, PatientWriter, QuietWriter
 
 

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from diffusion.backends.native import NativeBackend
 from diffusion.model.card import ModelFolder, open_folder
 from diffusion.model.load import load_weights
 from diffusion.model.transformer import ContextCache, Transformer
-from diffusion.native_backend import NativeBackend
 
 Logits = Callable[[list[int]], np.ndarray]  # token ids (R,) -> logits (R, V)
 

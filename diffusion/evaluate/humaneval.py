@@ -12,7 +12,7 @@ import gzip
 import json
 from pathlib import Path
 
-from diffusion.evaluate.holes import Case
+from diffusion.evaluate.cases import Case
 
 FIELDS = ("task_id", "prompt", "suffix", "canonical_solution", "test", "entry_point")
 # By the beginning of the task_id; a random span may begin and end anywhere, and may hold several lines.

@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from diffusion.evaluate.holes import MULTI_LINE, REST_OF_LINE, STATEMENT, Case, SourceFile, code_lines, cut_one
+from diffusion.evaluate.cases import MULTI_LINE, REST_OF_LINE, STATEMENT, Case, SourceFile, code_lines, cut_one
 from diffusion.evaluate.humaneval import read_jsonl
 
 ATTEMPTS = 40

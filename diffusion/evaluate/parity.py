@@ -24,15 +24,15 @@ from torch import Tensor
 from cuda_ext import native
 from cuda_ext.rules import Policy, expand
 from cuda_ext.twin import Twin
+from diffusion.backends.native import NativeBackend, control_of, rows_of, shape_of, with_neighbour_tables
 from diffusion.canvas import Canvas
 from diffusion.denoise import denoise
 from diffusion.engine import CANVAS_ROWS
-from diffusion.evaluate.holes import MULTI_LINE, REST_OF_LINE, Case, cut, read_folder
+from diffusion.evaluate.cases import MULTI_LINE, REST_OF_LINE, Case, cut, read_folder
 from diffusion.held_out import PYTHON_FOLDERS
 from diffusion.layout import Layout, lay_out
 from diffusion.model.card import open_folder
 from diffusion.model.config import EMBEDDED
-from diffusion.native_backend import NativeBackend, control_of, rows_of, shape_of, with_neighbour_tables
 from diffusion.tokenizer import Tokenizer
 
 NEAR_LOGITS, NEAR_PROBABILITY = 0.3, 0.05  # how far rounding alone may move either; see docs/performance.md

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cuda_ext.rules import Policy
-from diffusion.evaluate import holes, humaneval, mbpp, metrics, report, sandbox
-from diffusion.evaluate.holes import Case
+from diffusion.evaluate import humaneval, mbpp, metrics, report, sandbox
+from diffusion.evaluate.cases import MULTI_LINE, OTHERS, REST_OF_LINE, Case, cut, read_folder
 from diffusion.evaluate.metrics import Score
 from diffusion.evaluate.report import Results
 from diffusion.held_out import PYTHON_FOLDERS, SCRIPT_FOLDERS
@@ -75,7 +75,7 @@ def held_out_cases(args: argparse.Namespace) -> list[Case]:
         return []
     scripts = args.language == "javascript"
     names = sorted(SCRIPT_FOLDERS if scripts else PYTHON_FOLDERS)
-    files = holes.read_folder(args.holdout, names, ("javascript", "typescript") if scripts else ("python",))
+    files = read_folder(args.holdout, names, ("javascript", "typescript") if scripts else ("python",))
     packages = {file.name.split("/")[0] for file in files}
     if len(packages) < MIN_PACKAGES:
         raise ValueError(
@@ -83,9 +83,9 @@ def held_out_cases(args: argparse.Namespace) -> list[Case]:
             "holdout` fetches them, --holdout names another folder, "
             "--rest-of-line 0 --multi-line 0 --others 0 does without"
         )
-    wanted = {holes.REST_OF_LINE: args.rest_of_line, holes.MULTI_LINE: args.multi_line}
-    wanted |= dict.fromkeys(holes.OTHERS, args.others)
-    return [case for kind, n in wanted.items() for case in holes.cut(files, kind, n, args.seed)]
+    wanted = {REST_OF_LINE: args.rest_of_line, MULTI_LINE: args.multi_line}
+    wanted |= dict.fromkeys(OTHERS, args.others)
+    return [case for kind, n in wanted.items() for case in cut(files, kind, n, args.seed)]
 
 
 def all_cases(args: argparse.Namespace) -> list[Case]:
@@ -174,7 +174,7 @@ def evaluate(
         if group[0].test:
             for numbers in results[kind].values():
                 numbers["sandbox"] = sandbox.best_sandbox()
-        if kind == holes.REST_OF_LINE:
+        if kind == REST_OF_LINE:
             packages = by_package(group, {name: [score for _, score in filled[name]] for name in decoders})
     return results, packages
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from diffusion.model.transformer import Transformer
 from diffusion.train.batches import Batch
-from diffusion.train.step import Mask, attention
+from diffusion.train.step import Mask, attention, autocast, precision
 
 
 class PartlyFrozen(nn.Module):
@@ -28,7 +28,7 @@ class PartlyFrozen(nn.Module):
     def __init__(self, weight: Tensor, specials: Iterable[int]) -> None:
         super().__init__()
         ids = torch.tensor(sorted(specials))
-        self.register_buffer("weight", weight.detach().to(torch.bfloat16), persistent=False)
+        self.register_buffer("weight", weight.detach().to(precision(weight.device)), persistent=False)
         self.register_buffer("specials", ids, persistent=False)
         at = torch.full((len(weight),), -1)
         at[ids] = torch.arange(len(ids))
@@ -42,14 +42,15 @@ class PartlyFrozen(nn.Module):
         return torch.where(at[..., None] >= 0, learned, F.embedding(ids, self.weight).float())
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores (N, V) of hidden rows (N, d), bfloat16: no gradient for the frozen rows is ever made."""
+        """Scores (N, V) of hidden rows (N, d), in the matrix's dtype: no gradient for the frozen rows is ever made."""
+        hidden = hidden.to(self.weight.dtype)
         scores = F.linear(hidden, self.weight)
         scores[:, self.specials] = F.linear(hidden, self.rows.to(hidden.dtype))
         return scores
 
     def merged(self) -> Tensor:
         """The whole matrix (V, d), bfloat16."""
-        whole = self.weight.clone()
+        whole = self.weight.to(torch.bfloat16, copy=True)
         whole[self.specials] = self.rows.detach().to(whole.dtype)
         return whole
 
@@ -76,9 +77,9 @@ def losses_at(model: Transformer, batch: Batch, mask: Mask, rows: Tensor) -> tup
         return attention(q, k, v, mask)
 
     none = batch.ids  # neighbours, which this model does not look at
-    with torch.autocast(batch.ids.device.type, dtype=torch.bfloat16):
+    with autocast(batch.ids.device):
         hidden = model(batch.ids, batch.positions, none, none, batch.canvas > 0, attend)
-        logits = embed.logits(hidden.flatten(0, 1)[rows].to(torch.bfloat16)).float()
+        logits = embed.logits(hidden.flatten(0, 1)[rows]).float()
     losses = F.cross_entropy(logits, batch.targets.flatten()[rows], reduction="none")
     next_token, canvas = batch.ar_weight.flatten()[rows], batch.canvas_weight.flatten()[rows]
     return losses @ next_token / next_token.sum(), losses @ canvas / canvas.sum()

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from cuda_ext.rules import SPECIAL
 from diffusion.layout import MARKERS, Layout
+from diffusion.train.cuts import TokenTable, choose_hole, line_start
 from diffusion.train.dataset import Dataset
 from diffusion.train.echoes import recalled_draft
-from diffusion.train.holes import TokenTable, choose_hole, line_start
 from diffusion.train.noise import Noise
 from diffusion.train.recipe import Recipe
 from diffusion.vocabulary import OURS, Vocabulary

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from diffusion.confidence import word_ends
-from diffusion.evaluate import holes
+from diffusion.evaluate.cases import MULTI_LINE, REST_OF_LINE, Case, SourceFile, cut, read_folder
 from diffusion.held_out import HELD_OUT
 from diffusion.recall import PREFIX_CHARS, RECALL_ABOVE, SUFFIX_CHARS, features, find_echoes, recall, word_features
 
@@ -23,15 +23,15 @@ N_FILES, N_CASES = 1500, 4000
 RIDGE = 1e-4
 
 
-def training_files(root: Path) -> list[holes.SourceFile]:
+def training_files(root: Path) -> list[SourceFile]:
     """Some files of the packages under `root`, held-out ones left out."""
     packages = [path.name for path in sorted(root.iterdir()) if (path / "__init__.py").exists()]
-    files = holes.read_folder(root, set(packages) - set(HELD_OUT), max_package_files=N_FILES)
+    files = read_folder(root, set(packages) - set(HELD_OUT), max_package_files=N_FILES)
     random.Random(0).shuffle(files)
     return files[:N_FILES]
 
 
-def examples(cases: list[holes.Case]) -> tuple[Tensor, Tensor, Tensor]:
+def examples(cases: list[Case]) -> tuple[Tensor, Tensor, Tensor]:
     """Features (n, k), the hole (n,) of every echo, and whether it was the answer (n,)."""
     rows, hole, right = [], [], []
     for number, case in enumerate(cases):
@@ -59,7 +59,7 @@ def fit(x: Tensor, hole: Tensor, right: Tensor, n_holes: int) -> Tensor:
     return w.detach()
 
 
-def word_examples(cases: list[holes.Case]) -> tuple[Tensor, Tensor]:
+def word_examples(cases: list[Case]) -> tuple[Tensor, Tensor]:
     """Features (n, k) of every beginning of the best guess for each hole, and whether it is right (n,)."""
     rows, right = [], []
     for case in cases:
@@ -96,8 +96,8 @@ def listed(weights: Tensor) -> str:
 def main() -> None:
     """Fit both kinds of holes."""
     files = training_files(Path(sys.argv[1]))
-    for kind in (holes.REST_OF_LINE, holes.MULTI_LINE):
-        cases = list(holes.cut(files, kind, N_CASES, seed=0))
+    for kind in (REST_OF_LINE, MULTI_LINE):
+        cases = list(cut(files, kind, N_CASES, seed=0))
         x, hole, right = examples(cases)
         weights = listed(fit(x, hole, right, len(cases)))
         print(f"{kind}: {len(cases):,} holes, {len(x):,} echoes, {int(right.sum()):,} right: {weights}")

@@ -40,9 +40,9 @@ class BaseRun:
     decay_minutes: float = 0.0
     rows: int = 1024
     told: int = 640
-    sequences: int = 3
-    lr: float = 1.5e-4
-    warmup_steps: int = 60
+    sequences: int = 1
+    lr: float = 1e-4
+    warmup_steps: int = 100
     seed: int = 0
     device: str = "cpu"
     recipe: Recipe = field(default_factory=lambda: VERDICT)
@@ -62,7 +62,7 @@ def train(base: Path, corpus: Path, out: Path, config: BaseRun) -> dict[str, obj
     out.mkdir(parents=True, exist_ok=True)
     folder = open_folder(base)
     tokenizer = folder.tokenizer()
-    model = load_weights(folder).requires_grad_(True).train()
+    model = load_weights(folder).to(config.device).requires_grad_(True).train()
     embed = freeze(model, tokenizer.specials)
     model.to(config.device)
     optimizer = torch.optim.AdamW(

@@ -22,15 +22,26 @@ ROWS_AT_ONCE = 160  # that a CPU attends for
 Mask = BlockMask | tuple[Tensor, ...]
 
 
+def precision(device: torch.device) -> torch.dtype:
+    """What matrices are multiplied in: bfloat16, or float32 on a CPU that would emulate it, three times slower."""
+    emulated = device.type == "cpu" and not torch.cpu._is_avx512_bf16_supported()  # torch has no public name for it
+    return torch.float32 if emulated else torch.bfloat16
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """The context of a forward pass in `precision`."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision(device) == torch.bfloat16)
+
+
 def attention_mask(batch: Batch) -> Mask:
     """Who sees whom, as the batch's device wants it; made outside the compiled step, once for all layers."""
     return block_mask(batch) if batch.ids.is_cuda else dense_masks(batch)
 
 
 def dense_masks(batch: Batch) -> tuple[Tensor, ...]:
-    """Additive bfloat16 masks (B, 1, rows, keys) of successive rows, without the keys that come too late for all."""
+    """Additive masks (B, 1, rows, keys) of successive rows, without the keys that come too late for all."""
     seen = visible(batch.branch, batch.canvas, batch.trunk_limit, batch.branch_limit)[:, None]
-    mask = torch.zeros(seen.shape, dtype=torch.bfloat16, device=seen.device).masked_fill_(~seen, -torch.inf)
+    mask = torch.zeros(seen.shape, dtype=precision(seen.device), device=seen.device).masked_fill_(~seen, -torch.inf)
     return tuple(
         mask[:, :, start : start + ROWS_AT_ONCE, : start + ROWS_AT_ONCE + LARGEST_CANVAS].contiguous()
         for start in range(0, mask.shape[2], ROWS_AT_ONCE)
@@ -73,7 +84,7 @@ def forward(model: Transformer, batch: Batch, mask: Mask) -> Tensor:
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return attention(q, k, v, mask)
 
-    with torch.autocast(batch.ids.device.type, dtype=torch.bfloat16):
+    with autocast(batch.ids.device):
         hidden = model(batch.ids, batch.positions, *neighbours(batch), batch.canvas > 0, attend)
         return model.logits(hidden)
 

@@ -23,10 +23,10 @@ ROOT = Path(__file__).parents[2]
 EDITORS = Path(os.environ.get("MEZZOTINT_EDITORS", ROOT / ".editors"))
 NVIM, EMACS = EDITORS / "bin/nvim", EDITORS / "bin/emacs"
 FIND = ROOT / "editors/vscode/test/find.mjs"
-SERVER_COMMAND = "import json, lsp_server.setup_editor as setup; print(json.dumps(setup.server_command()))"
+SERVER_COMMAND = "import json, lsp_server.tools.setup_editor as setup; print(json.dumps(setup.server_command()))"
 START = {"processId": None, "rootUri": None, "capabilities": {}}
 BENCHMARK_CLIENT = f"""
-from lsp_server.client import Client
+from lsp_server.tools.client import Client
 with Client(60) as client:
     print(client.call("initialize", {START}))
 """

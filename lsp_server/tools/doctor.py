@@ -70,7 +70,7 @@ def cpu_flags() -> set[str]:
 
 def find_native() -> Iterator[Finding]:
     """The compiled denoising loop."""
-    from diffusion.native_backend import libraries
+    from diffusion.backends.native import libraries
 
     for found in libraries():
         yield Finding("native library", None, found)
@@ -92,7 +92,7 @@ def find_grammars() -> Iterator[Finding]:
     """tree-sitter grammars; a language without one is completed by line rules."""
     from importlib import metadata
 
-    from lsp_server import syntax
+    from lsp_server.text import syntax
 
     for language, (module, _, _) in syntax.GRAMMARS.items():
         if syntax.parser_for(language) is None:

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffusion.evaluate.holes import SourceFile, read_folder
+from diffusion.evaluate.cases import SourceFile, read_folder
 from diffusion.held_out import PYTHON_FOLDERS
-from lsp_server import syntax
-from lsp_server.brackets import surplus_closers
-from lsp_server.client import Client
-from lsp_server.feedback import errors_of
-from lsp_server.typist import Typist
+from lsp_server.suggest.feedback import errors_of
+from lsp_server.text import syntax
+from lsp_server.text.brackets import surplus_closers
+from lsp_server.tools.client import Client
+from lsp_server.tools.typist import Typist
 
 LINES, MAX_CHARS = range(3, 16), 420  # of a function that is worth its time
 SERVER_TIMEOUT_S = 3600

@@ -13,11 +13,11 @@ from fnmatch import fnmatchcase
 from urllib.parse import unquote, urlsplit
 
 from diffusion.request import InfillRequest
-from lsp_server.cleanup import Frame
-from lsp_server.documents import Snapshot
-from lsp_server.holes import Plan
-from lsp_server.ignored import is_ignored
 from lsp_server.options import Options
+from lsp_server.suggest.cleanup import Frame
+from lsp_server.suggest.holes import Plan
+from lsp_server.text.documents import Snapshot
+from lsp_server.text.ignored import is_ignored
 
 SECRET_NAMES = (
     *(".env*", "*.env", "env.local", "env.dev*", "env.prod*", "env.stag*", "env.test", ".renviron*", ".flaskenv"),

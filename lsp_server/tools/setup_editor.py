@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from lsp_server.launch import server_command
 
-PLUGINS = Path(__file__).resolve().parents[1] / "editors"  # in a source tree; a wheel has none
+PLUGINS = Path(__file__).resolve().parents[2] / "editors"  # in a source tree; a wheel has none
 BEGIN, END = "mezzotint setup: begin", "mezzotint setup: end"
 # In JSON with comments: what may stand between two tokens.
 BLANK = r"(?:\s|//[^\n]*|/\*.*?\*/)*"

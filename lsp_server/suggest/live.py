@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from diffusion.confidence import after
 from diffusion.request import Draft, Start
-from lsp_server.context import normal_newlines
-from lsp_server.documents import Snapshot
-from lsp_server.holes import Plan
+from lsp_server.suggest.context import normal_newlines
+from lsp_server.suggest.holes import Plan
+from lsp_server.text.documents import Snapshot
 
 DOCUMENTS, SUGGESTIONS = 8, 16  # remembered, and of each document
 SURE = 0.5  # a token less probable than this is masked again

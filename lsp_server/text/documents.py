@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lsp_server import syntax
-from lsp_server.lines import Edit, Lines, Point, count_chars, count_units, line_end, line_starts, moved_starts
+from lsp_server.text import syntax
+from lsp_server.text.lines import Edit, Lines, Point, count_chars, count_units, line_end, line_starts, moved_starts
 
 if TYPE_CHECKING:
     from tree_sitter import Tree

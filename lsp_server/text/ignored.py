@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from lsp_server.files import read_regular
+from lsp_server.text.files import read_regular
 
 if TYPE_CHECKING:
     from pathspec import PathSpec

@@ -13,10 +13,10 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from diffusion.request import Hole
-from lsp_server import syntax
-from lsp_server.brackets import CLOSERS, LEXES, OPENERS, in_comment, open_quote, still_open
-from lsp_server.documents import Snapshot
-from lsp_server.syntax import Spot
+from lsp_server.text import syntax
+from lsp_server.text.brackets import CLOSERS, LEXES, OPENERS, in_comment, open_quote, still_open
+from lsp_server.text.documents import Snapshot
+from lsp_server.text.syntax import Spot
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -14,7 +14,7 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lsp_server.brackets import OPENERS
+from lsp_server.text.brackets import OPENERS
 
 PAIRS = {**OPENERS, '"': '"', "'": "'"}
 TYPO_SHARE = 0.02

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from lsp_server.brackets import CLOSERS, OPENERS, brackets, still_open, surplus_closers
+from lsp_server.text.brackets import CLOSERS, OPENERS, brackets, still_open, surplus_closers
 
 _SEEN_AFTER = 2000  # characters after the hole that are compared with
 _TELLING = 3  # letters and digits that make a repeated line or tail no coincidence

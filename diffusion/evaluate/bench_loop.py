@@ -158,7 +158,7 @@ def floor_ms(config: ModelConfig, way: Way, precision: str, machine: Machine | N
 def native_backend(config: ModelConfig, precision: str, threads: int) -> Backend:
     """Random weights of a shape in native memory."""
     from cuda_ext import native
-    from diffusion.native_backend import NativeBackend, shape_of
+    from diffusion.backends.native import NativeBackend, shape_of
 
     shape = shape_of(config)
     model = native.NativeModel(shape, random_words(native.tensor_sizes(shape)), precision, threads)
@@ -169,8 +169,8 @@ def torch_backend(config: ModelConfig, threads: int, compiled: bool) -> Backend:
     """The same in torch, bfloat16."""
     import torch
 
+    from diffusion.backends.torch import TorchBackend, inference_dtype
     from diffusion.model.transformer import Transformer
-    from diffusion.torch_backend import TorchBackend, inference_dtype
 
     torch.set_num_threads(threads)
     with torch.device("meta"):
@@ -275,7 +275,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     from cuda_ext import native
-    from diffusion.native_backend import default_threads
+    from diffusion.backends.native import default_threads
 
     missing = native.why_not("cpu")
     if missing:

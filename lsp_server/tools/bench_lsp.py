@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lsp_server.client import Client
+from lsp_server.tools.client import Client
 
 URI = "file:///bench.py"
 N_PLACES, KEYS = 25, 6  # places where a line is gone on with, and keys typed at each

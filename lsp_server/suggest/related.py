@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from diffusion.request import OTHER_TOKENS
-from lsp_server.documents import Snapshot
+from lsp_server.text.documents import Snapshot
 
 BUDGET_CHARS = 4 * OTHER_TOKENS
 CHUNK_LINES = 6  # of about as many tokens as there is room for

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion.engine import Engine
-from diffusion.evaluate.holes import REST_OF_LINE, Case, SourceFile, cut, read_source
+from diffusion.evaluate.cases import REST_OF_LINE, Case, SourceFile, cut, read_source
 from diffusion.evaluate.report import aligned, cpu_name
 from diffusion.request import Hole, InfillRequest
 

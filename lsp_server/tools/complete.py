@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lsp_server.cleanup import Frame, clean
-from lsp_server.context import frame, infill_request, is_secret
-from lsp_server.documents import Snapshot, snapshot
-from lsp_server.drawing import BLACK, Around, Screen, Span, Stage, rows_of
-from lsp_server.files import read_regular
-from lsp_server.holes import Plan, plan_at
 from lsp_server.options import Options
-from lsp_server.syntax import language_of
+from lsp_server.suggest.cleanup import Frame, clean
+from lsp_server.suggest.context import frame, infill_request, is_secret
+from lsp_server.suggest.holes import Plan, plan_at
+from lsp_server.text.documents import Snapshot, snapshot
+from lsp_server.text.files import read_regular
+from lsp_server.text.syntax import language_of
+from lsp_server.tools.drawing import BLACK, Around, Screen, Span, Stage, rows_of
 
 if TYPE_CHECKING:
     from diffusion.engine import Engine

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from diffusion.confidence import TELLING_CHARS, word_ends
-from lsp_server import syntax
-from lsp_server.documents import Snapshot
-from lsp_server.holes import Plan
+from lsp_server.suggest.holes import Plan
+from lsp_server.text import syntax
+from lsp_server.text.documents import Snapshot
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Tree

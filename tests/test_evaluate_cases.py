@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diffusion.evaluate.holes import (
+from diffusion.evaluate.cases import (
     ARGUMENTS,
     BLOCK,
     MULTI_LINE,
@@ -100,7 +100,7 @@ def test_a_file_without_code_gives_no_holes_and_no_endless_search() -> None:
 
 def test_holes_do_not_depend_on_the_order_of_hashing() -> None:
     program = (
-        "import ast; from pathlib import Path; from diffusion.evaluate.holes import *;"
+        "import ast; from pathlib import Path; from diffusion.evaluate.cases import *;"
         "f = [SourceFile('ast.py', Path(ast.__file__).read_text())];"
         "print([len(c.prefix) for c in cut(f, REST_OF_LINE, 9, 0)])"
     )

@@ -16,9 +16,9 @@ import random
 import statistics
 import time
 
-from lsp_server.documents import Document
-from lsp_server.holes import plan_at
-from lsp_server.lines import Edit
+from lsp_server.suggest.holes import plan_at
+from lsp_server.text.documents import Document
+from lsp_server.text.lines import Edit
 
 MODULES = ("argparse", "typing", "inspect", "subprocess", "tarfile", "zipfile", "pathlib", "logging", "unittest.mock")
 KEYS = {"letter": "a", "line break": "\n    ", "bracket": "(", "quote": '"', "three quotes": '"""'}

@@ -13,10 +13,10 @@ from typing import Any
 from lsprotocol import types
 
 from diffusion.request import Draft
-from lsp_server.cleanup import Cleaned
-from lsp_server.documents import Snapshot
-from lsp_server.holes import Plan
-from lsp_server.lines import count_units
+from lsp_server.suggest.cleanup import Cleaned
+from lsp_server.suggest.holes import Plan
+from lsp_server.text.documents import Snapshot
+from lsp_server.text.lines import count_units
 
 DRAFT = "mezzotint/draft"
 STATUS = "mezzotint/status"

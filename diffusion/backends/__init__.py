@@ -1,0 +1,1 @@
+"""Who runs a model: the native library or torch."""

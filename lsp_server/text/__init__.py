@@ -1,0 +1,1 @@
+"""What a document is: its text, its tree, its language."""
