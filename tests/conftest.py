@@ -11,22 +11,22 @@ from cuda_ext import native
 from cuda_ext.rules import Policy
 from diffusion.backends.torch import TorchBackend
 from diffusion.engine import Engine
-from diffusion.model.config import EMBEDDED
 from diffusion.model.load import load_model
 from diffusion.tokenizer import Tokenizer
 from tests.emulated import emulated, emulated_folder  # noqa: F401
+from tests.models import SMALL
 
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
-    return Tokenizer.load(EMBEDDED / "tokenizer.json")
+    return Tokenizer.load(SMALL / "tokenizer.json")
 
 
 @pytest.fixture
 def engine() -> Engine:
     """A fresh engine (empty caches) around the embedded weights, which starts from masks."""
     torch.set_num_threads(2)
-    model, loaded = load_model(EMBEDDED, torch.float32)
+    model, loaded = load_model(SMALL, torch.float32)
     return from_masks(Engine(TorchBackend(model), loaded, Policy(), {}))
 
 
@@ -43,7 +43,7 @@ def any_engine(request: pytest.FixtureRequest) -> Engine:
         return cast(Engine, request.getfixturevalue("engine"))
     if native.why_not("cpu"):
         pytest.skip(f"native backend: {native.why_not('cpu')}")
-    return from_masks(Engine.load(backend="native"))
+    return from_masks(Engine.load(SMALL, backend="native"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -52,9 +52,9 @@ def test_the_partial_tokens_around_the_cursor_are_not_part_of_the_text(tokenizer
 
 @given(st.text(st.characters(blacklist_categories=["Cs"]), max_size=40))
 def test_spans_cover_the_text_from_end_to_end(text: str) -> None:
-    from diffusion.model.config import EMBEDDED
+    from tests.models import SMALL
 
-    tokenizer = Tokenizer.load(EMBEDDED / "tokenizer.json")
+    tokenizer = Tokenizer.load(SMALL / "tokenizer.json")
     decoded, spans = decode_spans([tokenizer.token_bytes[i] for i in tokenizer.encode(text)])
     assert decoded == text
     assert merge_spans(spans) == (((0, len(text)),) if text else ())

@@ -15,10 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from diffusion.model.card import open_folder
-from diffusion.model.config import EMBEDDED, EVERYTHING, ModelConfig
+from diffusion.model.config import EVERYTHING, ModelConfig
 from diffusion.model.load import load_model, load_weights, save_model
 from diffusion.model.tensors import INDEX, SINGLE, open_tensors
 from diffusion.model.transformer import ContextCache, Transformer
+from tests.models import SMALL
 
 transformers = pytest.importorskip("transformers")
 
@@ -66,7 +67,7 @@ def checkpoint(family: str, path: Path, **card: Any) -> Any:
     """Save a tiny model to `path` with a tokenizer, and with our card if there is anything on it; returns the model."""
     model = tiny(family)
     model.save_pretrained(path)
-    shutil.copy(EMBEDDED / "tokenizer.json", path)
+    shutil.copy(SMALL / "tokenizer.json", path)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | {"eos_token_id": 1}))
     if card:
@@ -165,7 +166,7 @@ def test_our_int8_shards_with_a_card_come_back_as_they_were_saved(
     folder = open_folder(tmp_path / "hf")
     monkeypatch.setattr("diffusion.model.load.SHARD_BYTES", 300_000)
     model = load_weights(folder)
-    save_model(tmp_path / "ours", model, (EMBEDDED / "tokenizer.json").read_bytes(), torch.int8, folder)
+    save_model(tmp_path / "ours", model, (SMALL / "tokenizer.json").read_bytes(), torch.int8, folder)
     assert len(list((tmp_path / "ours").glob("model-*.safetensors"))) > 2
     saved = open_folder(tmp_path / "ours")
     assert (saved.vocabulary, saved.config, saved.policy) == (folder.vocabulary, folder.config, folder.policy)

@@ -4,6 +4,7 @@ import pytest
 
 from diffusion.device import parse_device
 from diffusion.engine import Engine
+from tests.models import SMALL
 
 
 @pytest.mark.parametrize(
@@ -20,4 +21,4 @@ def test_a_device_is_a_kind_and_a_number(device: str, found: tuple[str, int]) ->
 @pytest.mark.parametrize("backend", ["auto", "native", "torch"])
 def test_any_other_name_is_an_error_that_says_what_is_allowed(device: str, backend: str) -> None:
     with pytest.raises(ValueError, match="none of cpu, cuda, cuda:0"):
-        Engine.load(device=device, backend=backend)
+        Engine.load(SMALL, device=device, backend=backend)

@@ -19,11 +19,11 @@ from diffusion.denoise import denoise
 from diffusion.engine import Engine, common_prefix
 from diffusion.layout import lay_out
 from diffusion.model.card import open_folder, write_card
-from diffusion.model.config import EMBEDDED
 from diffusion.model.transformer import ContextCache, Transformer, sdpa
 from diffusion.recall import starts
 from diffusion.request import Draft, Hole, InfillRequest, Start
 from diffusion.vocabulary import OURS
+from tests.models import SMALL
 
 SOURCE = inspect.getsource(textwrap)
 
@@ -145,8 +145,8 @@ def test_a_context_of_blocks_is_encoded_anew_from_the_block_that_changed(engine:
 
 
 def test_the_card_says_how_a_model_is_decoded(tmp_path: Path) -> None:
-    assert isinstance(Engine.load().policy, Policy)
-    path, folder = copy_of_weights(tmp_path), open_folder(EMBEDDED)
+    assert isinstance(Engine.load(SMALL).policy, Policy)
+    path, folder = copy_of_weights(tmp_path), open_folder(SMALL)
     write_card(dataclasses.replace(folder, policy="verdict"), path)
     engine = Engine.load(path)
     assert isinstance(engine.policy, Verdict)
@@ -154,7 +154,7 @@ def test_the_card_says_how_a_model_is_decoded(tmp_path: Path) -> None:
 
 
 def copy_of_weights(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(EMBEDDED, tmp_path / "weights"))
+    return Path(shutil.copytree(SMALL, tmp_path / "weights"))
 
 
 def test_truncated_weights_are_one_clear_error(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_an_empty_file_gets_a_completion(engine: Engine) -> None:
 def test_a_start_without_doubts_costs_one_pass_and_stays(backend: str) -> None:
     if backend == "native" and native.why_not("cpu"):
         pytest.skip(native.why_not("cpu"))
-    engine = Engine.load(backend=backend)
+    engine = Engine.load(SMALL, backend=backend)
     engine.policy = dataclasses.replace(engine.policy, revise_below=0.0)
     request = InfillRequest(
         "def area(width, height):\n    ret", "\n", (Hole(16),), start=Start((("urn width * height", 0.6),))

@@ -18,27 +18,29 @@ from diffusion.backends.native import NativeBackend, tensors_of, with_neighbour_
 from diffusion.backends.torch import TorchBackend
 from diffusion.engine import Engine
 from diffusion.model.card import ModelFolder, open_folder, write_card
-from diffusion.model.config import EMBEDDED, ModelConfig
+from diffusion.model.config import ModelConfig
 from diffusion.model.load import load_model, save_model
 from diffusion.model.tensors import rounded
 from diffusion.model.transformer import Transformer
 from diffusion.request import Draft, Hole, InfillRequest, Start
 from diffusion.vocabulary import OURS
+from tests.models import SMALL
 
 pytestmark = pytest.mark.skipif(bool(native.why_not("cpu")), reason=f"native backend: {native.why_not('cpu')}")
 
 REQUEST = InfillRequest("import os\n\ndef area(width, height):\n    return ", "\n", (Hole(32),))
 NO_TORCH = """
 import sys
+from pathlib import Path
 from diffusion.engine import Engine
 from diffusion.request import InfillRequest
-engine = Engine.load()
+engine = Engine.load(Path(sys.argv[1]))
 *_, last = engine.infill(InfillRequest("def f(x):\\n    return ", "\\n"), lambda: False)
 print(engine.info["backend"], last.done, "torch" in sys.modules)
 """
 
 
-FOLDER = open_folder(EMBEDDED)
+FOLDER = open_folder(SMALL)
 
 
 def words_of(folder: ModelFolder) -> dict[str, np.ndarray]:
@@ -46,7 +48,7 @@ def words_of(folder: ModelFolder) -> dict[str, np.ndarray]:
 
 
 def test_a_completion_on_the_native_backend_imports_no_torch() -> None:
-    done = subprocess.run([sys.executable, "-c", NO_TORCH], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", NO_TORCH, str(SMALL)], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["native", "True", "False"]
 
 
@@ -82,7 +84,7 @@ def test_both_backends_take_the_same_tokens_for_the_same_weights() -> None:
 def test_both_backends_decide_alike_from_the_same_start(start: Start) -> None:
     """In one step: what is still masked behind it may be a near tie, which rounding turns either way."""
     request = InfillRequest("def area(width, height):\n    ret", "\n", (Hole(16),), start=start)
-    engines = [Engine.load(backend="native"), Engine.load(backend="torch")]
+    engines = [Engine.load(SMALL, backend="native"), Engine.load(SMALL, backend="torch")]
     engines[0].backend = NativeBackend.load(FOLDER, precision="bf16")
     found, expected = (next(engine.infill(request, lambda: False)) for engine in engines)
     assert [text for text, _ in decided(found)] == [text for text, _ in decided(expected)]
@@ -96,7 +98,7 @@ def decided(draft: Draft) -> list[tuple[str, float]]:
 
 
 def test_a_run_that_nobody_reads_on_ends_with_its_generator() -> None:
-    engine = Engine.load(backend="native")
+    engine = Engine.load(SMALL, backend="native")
     for _ in range(20):
         drafts = engine.infill(REQUEST, lambda: False)
         next(drafts)
@@ -105,7 +107,7 @@ def test_a_run_that_nobody_reads_on_ends_with_its_generator() -> None:
 
 
 def test_cancelling_from_another_thread_ends_the_drafts() -> None:
-    engine, stop = Engine.load(backend="native"), threading.Event()
+    engine, stop = Engine.load(SMALL, backend="native"), threading.Event()
     threading.Timer(0.005, stop.set).start()
     while not stop.is_set():
         list(engine.infill(REQUEST, stop.is_set))
@@ -114,7 +116,7 @@ def test_cancelling_from_another_thread_ends_the_drafts() -> None:
 
 @pytest.mark.parametrize("part", ["model.safetensors", "config.json"])
 def test_what_is_wrong_with_a_folder_is_one_clear_error(tmp_path: Path, part: str) -> None:
-    folder = Path(shutil.copytree(EMBEDDED, tmp_path / "weights"))
+    folder = Path(shutil.copytree(SMALL, tmp_path / "weights"))
     if part == "config.json":
         config = json.loads((folder / part).read_text())
         (folder / part).write_text(json.dumps(config | {"d_ff": 100}))
@@ -127,18 +129,18 @@ def test_what_is_wrong_with_a_folder_is_one_clear_error(tmp_path: Path, part: st
 def test_reading_gives_every_tensor_of_the_file() -> None:
     tensors = words_of(FOLDER)
     assert tensors["embed.weight"].dtype == np.uint16
-    assert sum(t.size for t in tensors.values()) == Engine.load(backend="native").info["parameters"]
+    assert sum(t.size for t in tensors.values()) == Engine.load(SMALL, backend="native").info["parameters"]
 
 
 def test_weights_stored_in_int8_are_read_alike_by_both_backends(tmp_path: Path) -> None:
-    model, _ = load_model(EMBEDDED)
-    save_model(tmp_path, model, (EMBEDDED / "tokenizer.json").read_bytes(), torch.int8)
+    model, _ = load_model(SMALL)
+    save_model(tmp_path, model, (SMALL / "tokenizer.json").read_bytes(), torch.int8)
     read, _ = load_model(tmp_path, torch.bfloat16)
     tensors = words_of(open_folder(tmp_path))
     assert set(tensors) == set(read.state_dict())
     for name, tensor in read.state_dict().items():
         assert np.array_equal(tensor.view(torch.int16).numpy().view(np.uint16), tensors[name]), name
-    assert (tmp_path / "model.safetensors").stat().st_size < 0.55 * (EMBEDDED / "model.safetensors").stat().st_size
+    assert (tmp_path / "model.safetensors").stat().st_size < 0.55 * (SMALL / "model.safetensors").stat().st_size
 
 
 def plain_folder(path: Path, dtype: torch.dtype) -> ModelFolder:
@@ -146,7 +148,7 @@ def plain_folder(path: Path, dtype: torch.dtype) -> ModelFolder:
     config = ModelConfig(d_model=64, n_layers=2, n_heads=3, n_kv_heads=1, d_ff=96, d_head=32, extras=False, tied=False)
     model = Transformer(config)
     model.init_weights(torch.Generator().manual_seed(3))
-    save_model(path, model, (EMBEDDED / "tokenizer.json").read_bytes(), dtype)
+    save_model(path, model, (SMALL / "tokenizer.json").read_bytes(), dtype)
     write_card(dataclasses.replace(FOLDER, policy="verdict"), path)
     return open_folder(path)
 
@@ -177,7 +179,7 @@ def test_a_model_without_extras_runs_from_its_folder(tmp_path: Path, dtype: torc
 
 
 def test_tables_hold_what_the_model_adds_for_a_neighbour_and_end_with_that_of_none() -> None:
-    config, model = FOLDER.config, load_model(EMBEDDED)[0]
+    config, model = FOLDER.config, load_model(SMALL)[0]
     tables = with_neighbour_tables(words_of(FOLDER), config)
     assert not {"left.weight", "right.weight"} & tables.keys()
     for side, matrix in (("left", model.left), ("right", model.right)):
@@ -188,8 +190,8 @@ def test_tables_hold_what_the_model_adds_for_a_neighbour_and_end_with_that_of_no
 
 
 def test_weights_without_neighbours_are_named_as_what_they_are(tmp_path: Path) -> None:
-    shutil.copytree(EMBEDDED, tmp_path / "old")
-    tensors = load_file(EMBEDDED / "model.safetensors")
+    shutil.copytree(SMALL, tmp_path / "old")
+    tensors = load_file(SMALL / "model.safetensors")
     save_file({name: t for name, t in tensors.items() if name != "left.weight"}, tmp_path / "old" / "model.safetensors")
     with pytest.raises(ValueError, match=r"left\.weight missing"):
         NativeBackend.load(open_folder(tmp_path / "old"))

@@ -12,9 +12,9 @@ from cuda_ext import native
 from cuda_ext.rules import TOKEN_BY_TOKEN, Policy, Verdict
 from diffusion.backends.native import NativeBackend
 from diffusion.model.card import open_folder
-from diffusion.model.config import EMBEDDED
 from diffusion.tokenizer import Tokenizer
 from diffusion.vocabulary import OURS
+from tests.models import SMALL
 
 pytestmark = pytest.mark.skipif(native.load("cpu") is None, reason=native.why_not("cpu"))
 
@@ -26,7 +26,7 @@ class Setting:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.flags = tokenizer.flags
-        self.model = NativeBackend.load(open_folder(EMBEDDED), threads=2).model
+        self.model = NativeBackend.load(open_folder(SMALL), threads=2).model
         self.cache = native.NativeCache(self.model, 256)
         self.context = tokenizer.encode(PREFIX)
         self.model.encode(self.cache, self.context, 0)
@@ -61,7 +61,7 @@ class Setting:
 
 @pytest.fixture(scope="module")
 def setting() -> Setting:
-    return Setting(Tokenizer.load(EMBEDDED / "tokenizer.json"))
+    return Setting(Tokenizer.load(SMALL / "tokenizer.json"))
 
 
 SLOW = Policy(threshold=2.0, max_steps=128, max_revisions=0)  # one row a step

@@ -23,6 +23,7 @@ from diffusion.model.transformer import ContextCache
 from diffusion.request import Draft, Hole, InfillRequest, Start
 from diffusion.verdict import decode, statistics
 from diffusion.vocabulary import OURS
+from tests.models import SMALL
 from tests.verdict_cases import CAPACITY, EXTRAS, PLAIN, Case, random_policy, random_start, tiny
 
 pytestmark = pytest.mark.skipif(bool(native.why_not("cpu")), reason=f"native backend: {native.why_not('cpu')}")
@@ -190,7 +191,7 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("policy", [Policy(threshold=2.0, max_steps=32), TOKEN_BY_TOKEN], ids=["threshold", "verdict"])
 def test_passes_that_ran_ahead_of_a_cancelled_reader_are_counted(ahead: None, policy: Policy | Verdict) -> None:
-    engine = Engine.load(backend="native")
+    engine = Engine.load(SMALL, backend="native")
     engine.policy, engine.recall_above = policy, 1.0
     request = InfillRequest("def area(width, height):\n    ", "\n", (Hole(32, True),), temperature=4.0)
     read: list[Draft] = []

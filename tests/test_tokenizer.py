@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion.model.config import EMBEDDED
 from diffusion.tokenizer import Tokenizer
 from diffusion.vocabulary import OUR_SPECIAL_TOKENS, OURS
+from tests.models import SMALL
 
-TOKENIZER = Tokenizer.load(EMBEDDED / "tokenizer.json")
+TOKENIZER = Tokenizer.load(SMALL / "tokenizer.json")
 text = st.text(st.characters(blacklist_categories=["Cs"]), max_size=60)
 
 

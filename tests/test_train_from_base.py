@@ -12,7 +12,7 @@ import torch
 
 from diffusion.layout import Layout
 from diffusion.model.card import open_folder
-from diffusion.model.config import EMBEDDED, ModelConfig
+from diffusion.model.config import ModelConfig
 from diffusion.model.load import load_weights, save_model
 from diffusion.model.transformer import ContextCache, Transformer, sdpa
 from diffusion.train.base_loss import freeze, losses_at, told_rows
@@ -21,6 +21,7 @@ from diffusion.train.from_base import BaseRun, train
 from diffusion.train.recipe import VERDICT
 from diffusion.train.step import attention_mask
 from tests.make_data import tiny_dataset, write_corpus
+from tests.models import SMALL
 
 SHAPE = ModelConfig(
     d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=48, qk_norm=False, extras=False, shift=True, max_context=512
@@ -40,7 +41,7 @@ def small_model() -> Transformer:
 
 def base(path: Path) -> Path:
     """A base with our own token ids on a card."""
-    save_model(path, small_model(), (EMBEDDED / "tokenizer.json").read_bytes())
+    save_model(path, small_model(), (SMALL / "tokenizer.json").read_bytes())
     names = ("mask", "end", "other", "far_suffix", "far_prefix", "near_suffix", "near_prefix", "file", "eof")
     card = {"format": 1, "tokens": {name: i for i, name in enumerate(names)}, "policy": "verdict"}
     (path / "mezzotint.json").write_text(json.dumps(card))

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffusion.model.config import EMBEDDED
 from diffusion.tokenizer import Tokenizer
 from diffusion.train import dataset
 from diffusion.train.cli import main
@@ -16,6 +15,7 @@ from diffusion.train.corpus_npm import collect_npm, read_script
 from diffusion.train.dataset import LANGUAGES, Dataset, build, keep_tokenizer, save
 from diffusion.train.texts import read_texts, write_texts
 from diffusion.vocabulary import Vocabulary
+from tests.models import SMALL
 
 SCRIPT = "export function add(left, right) {\n  return left + right\n}\n\n" * 9
 
@@ -78,7 +78,7 @@ def test_texts_come_back_as_they_were_written(tmp_path: Path) -> None:
         read_texts(tmp_path / "absent.jsonl")
 
 
-@pytest.mark.parametrize("tokenizer", [EMBEDDED, EMBEDDED / "tokenizer.json", None])
+@pytest.mark.parametrize("tokenizer", [SMALL, SMALL / "tokenizer.json", None])
 def test_texts_become_arrays_with_any_tokenizer(tmp_path: Path, tokenizer: Path | None) -> None:
     texts, every = tmp_path / "texts", sources(30)
     texts.mkdir()
@@ -98,8 +98,8 @@ def test_texts_become_arrays_with_any_tokenizer(tmp_path: Path, tokenizer: Path 
 
 def test_token_ids_of_another_tokenizer_travel_with_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = Vocabulary(**dict.fromkeys(("mask", "other", "file"), -1), end=20, also_ends=(21,))
-    theirs = Tokenizer.load(EMBEDDED / "tokenizer.json", ids, 8200)
-    (tmp_path / "tokenizer.json").write_bytes((EMBEDDED / "tokenizer.json").read_bytes())
+    theirs = Tokenizer.load(SMALL / "tokenizer.json", ids, 8200)
+    (tmp_path / "tokenizer.json").write_bytes((SMALL / "tokenizer.json").read_bytes())
     (tmp_path / "to").mkdir()
     monkeypatch.setattr(dataset, "read_tokenizer", lambda path: theirs)
     keep_tokenizer(tmp_path, tmp_path / "to")
@@ -109,7 +109,7 @@ def test_token_ids_of_another_tokenizer_travel_with_the_corpus(tmp_path: Path, m
 
 
 def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    large = Tokenizer.load(EMBEDDED / "tokenizer.json", n_rows=70_000)
+    large = Tokenizer.load(SMALL / "tokenizer.json", n_rows=70_000)
     with pytest.raises(ValueError, match="70000 does not fit"):
         save(tmp_path, sources(1), large)
 

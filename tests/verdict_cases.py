@@ -5,19 +5,22 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 
 from cuda_ext.rules import Verdict
+from diffusion import layout
 from diffusion.canvas import Canvas
 from diffusion.layout import Layout, lay_out
-from diffusion.model.config import EMBEDDED, ModelConfig
+from diffusion.model.config import ModelConfig
 from diffusion.model.transformer import Transformer
 from diffusion.request import Hole, Start
 from diffusion.tokenizer import Tokenizer
 from diffusion.vocabulary import OURS
+from tests.models import SMALL
 
-TEXT = (EMBEDDED.parent / "layout.py").read_text(encoding="utf-8")
+TEXT = Path(layout.__file__).read_text(encoding="utf-8")
 PLAIN = ModelConfig(d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=48, qk_norm=False, extras=False, shift=True)
 EXTRAS = ModelConfig(d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=48)
 CAPACITY = 800
@@ -25,7 +28,7 @@ CAPACITY = 800
 
 @cache
 def loaded() -> Tokenizer:
-    return Tokenizer.load(EMBEDDED / "tokenizer.json")
+    return Tokenizer.load(SMALL / "tokenizer.json")
 
 
 @cache
