@@ -88,6 +88,8 @@ class Canvas:
 
     def proposed_by(self, start: Start) -> list[int]:
         """Tokens of the first hole as `start` would have them, up to the first doubtful piece; nothing is written."""
+        if not start.text:
+            return []
         first, stop = self.holes[0]
         sure = takewhile(lambda piece: piece[1] > 0, start.pieces)
         left = self.left.text if first == 0 else ""

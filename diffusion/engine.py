@@ -92,6 +92,7 @@ class Engine:
             "model": "embedded" if path is None else str(path),
             "weights": weights_hash(folder.path),
             "max_context": chosen.config.max_context,
+            "other_tokens": Layout.of(chosen.config.max_context).other_tokens,
             "cache": "exact",
             "policy": folder.policy,
             **chosen.info,

@@ -75,9 +75,9 @@ def run_eval(argv: list[str]) -> int:
 
 
 def run_bench(argv: list[str]) -> int:
-    """Measure speed and memory: `bench lsp` of the server, `loop` of denoising, `parse` of a key, `peers` of others."""
+    """Measure: `bench lsp` the server, `loop` denoising, `parse` a key, `loopstall` what holds up, `peers` others."""
     parser = argparse.ArgumentParser(prog="mezzotint bench", description=run_bench.__doc__)
-    parser.add_argument("subject", choices=["lsp", "loop", "parse", "peers"], help="what to measure")
+    parser.add_argument("subject", choices=["lsp", "loop", "parse", "loopstall", "peers"], help="what to measure")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="see `mezzotint bench SUBJECT --help`")
     args = parser.parse_args(argv)
     if args.subject == "loop":
@@ -88,6 +88,10 @@ def run_bench(argv: list[str]) -> int:
         from diffusion.evaluate.bench_peers import main as bench_peers
 
         return bench_peers(args.arguments)
+    if args.subject == "loopstall":
+        from lsp_server.tools.bench_loopstall import main as bench_loopstall
+
+        return bench_loopstall(args.arguments)
     if args.subject == "parse":
         from lsp_server.tools.bench_parse import main as bench_parse
 

@@ -1,7 +1,7 @@
 """The language server: every LSP method it answers, each a thin shell over `Session`.
 
-    editor -> server.py -> text/ (documents, syntax) -> suggest/ (holes, context) -> InfillRequest
-           -> worker.py -> engine.infill -> Draft -> suggest/ (cleanup, drafts) -> editor
+    editor -> server.py -> session.py (text/documents) -> worker.py -> suggest/completion.py (holes, context, related)
+           -> engine.infill -> Draft -> suggest/ (candidates, cleanup, drafts) -> session.py -> editor
 
 Rule: nothing here imports torch; the model thread does, after `initialize` has been answered.
 
@@ -29,7 +29,7 @@ from lsp_server.options import Options
 from lsp_server.protocol import Protocol, at_once
 from lsp_server.session import Session
 from lsp_server.suggest import drafts
-from lsp_server.text.documents import Snapshot
+from lsp_server.suggest.completion import Question
 from lsp_server.text.lines import Edit
 
 if TYPE_CHECKING:
@@ -147,37 +147,32 @@ def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
 @at_once
 def inline_completion(ls: Server, params: types.InlineCompletionParams) -> Answer[types.InlineCompletionList]:
     """Answer with at most one item; null when a newer request has taken its place."""
-    return _answer(ls, params, _look(ls, params), drafts.inline_list)
+    invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+    return _answer(ls, _look(ls, params, invoked), drafts.inline_list)
 
 
 @at_once
 def completion(ls: Server, params: types.CompletionParams) -> Answer[types.CompletionList]:
     """Answer clients that know no inline completion."""
-    return _answer(ls, params, _look(ls, params), drafts.completion_list)
+    return _answer(ls, _look(ls, params), drafts.completion_list)
 
 
-def _look(ls: Server, params: Where) -> Snapshot | None:
-    """Return the document as it is while the request is read: changes that follow it may be here already."""
+def _look(ls: Server, params: Where, invoked: bool = False) -> Question | None:
+    """Return what is asked, of the documents as they are while it is read: changes that follow may be here already."""
     try:
-        return ls.session.look(params.text_document.uri)
+        uri, position = params.text_document.uri, params.position
+        return ls.session.look(uri, position.line, position.character, params.work_done_token, invoked=invoked)
     except Exception as error:
         _failed(ls, error)
         return None
 
 
 async def _answer(
-    ls: Server, params: Where, snapshot: Snapshot | None, as_list: Callable[[list[drafts.Suggestion]], List]
+    ls: Server, question: Question | None, as_list: Callable[[list[drafts.Suggestion]], List]
 ) -> List | None:
     """Complete at a position."""
-    position = params.position
-    invoked = (
-        isinstance(params, types.InlineCompletionParams)
-        and params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-    )
     try:
-        suggestions = await ls.session.complete(
-            snapshot, position.line, position.character, params.work_done_token, invoked=invoked
-        )
+        suggestions = await ls.session.complete(question)
         return None if suggestions is None else as_list(suggestions)
     except Exception as error:
         _failed(ls, error)

@@ -1,10 +1,10 @@
-"""The model thread: it loads the engine, then runs one request at a time; the newest request of a document wins.
+"""The model thread: it loads the engine, then does one job at a time; the newest job of a document wins.
 
 Rule: this is the only thread that imports torch or touches the engine. A job that is superseded or cancelled is
 answered at once; its loop sees the event before its next forward pass. Whatever ends the thread, every job is answered.
 
     worker = Worker(load, on_state); worker.start()
-    job = worker.submit("file:///a.py", request, on_draft); best_draft, *others = job.future.result()
+    job = worker.submit(Job("file:///a.py", lambda engine, cancelled: ...)); job.future.result()
 """
 
 from __future__ import annotations
@@ -12,38 +12,26 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from diffusion.request import Draft, InfillRequest
+from lsp_server.suggest.completion import Engine
 
 logger = logging.getLogger(__name__)
 
 MAX_DEATHS = 3  # of the thread: then it is not started again
 
 
-class Infiller(Protocol):
-    """What the worker needs of an engine."""
+class Infiller(Engine, Protocol):
+    """What the worker needs of an engine: what its jobs need, and a count."""
 
     @property
     def forward_passes(self) -> int: ...  # noqa: D102
 
-    @property
-    def info(self) -> dict[str, object]: ...  # noqa: D102
 
-    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]: ...  # noqa: D102
-
-    def prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> None: ...  # noqa: D102
-
-
-Work = Callable[[Infiller, InfillRequest, Callable[[], bool]], Iterator[Draft]]
-
-
-def infill(engine: Infiller, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
-    """The usual work: the engine's own drafts."""
-    return engine.infill(request, cancelled)
+Work = Callable[[Infiller, Callable[[], bool]], Any]  # what is to be done; it asks now and then whether to stop
 
 
 class EngineFailedError(Exception):
@@ -52,22 +40,21 @@ class EngineFailedError(Exception):
 
 @dataclass(eq=False)
 class Job:
-    """One request of one document. The future gets its done drafts, best first, or None when it was superseded."""
+    """Something to do for one document. The future gets what comes of it, or None when it was superseded."""
 
     uri: str
-    request: InfillRequest
-    on_draft: Callable[[Draft], None] | None  # None: only encode the context
-    work: Work = infill
+    work: Work
+    ahead: bool = False  # nobody waits for it
     stop: threading.Event = field(default_factory=threading.Event)
-    future: Future[list[Draft] | None] = field(default_factory=Future)
+    future: Future[Any] = field(default_factory=Future)
     passes_at_stop: int | None = None  # forward passes counted when it was told to stop
     passes_at_end: int | None = None  # and when its loop had ended
 
-    def resolve(self, done: list[Draft] | None, error: Exception | None = None) -> None:
+    def resolve(self, result: Any, error: Exception | None = None) -> None:
         """Answer, unless that has happened already."""
         try:
             if error is None:
-                self.future.set_result(done)
+                self.future.set_result(result)
             else:
                 self.future.set_exception(error)
         except InvalidStateError:
@@ -110,23 +97,20 @@ class Worker:
                 thread.start()
                 self._thread = thread
 
-    def submit(
-        self, uri: str, request: InfillRequest, on_draft: Callable[[Draft], None] | None, work: Work = infill
-    ) -> Job:
-        """Queue a request; older ones of the same document are answered None, and encoding ahead gives way.
+    def submit(self, job: Job) -> Job:
+        """Queue a job; older ones of the same document are answered None, and work done ahead gives way.
 
-        Where no thread is left to work on it, it fails at once.
+        Where no thread is left to do it, it fails at once.
         """
-        job = Job(uri, request, on_draft, work)
         if self._ending or self._deaths >= MAX_DEATHS:
             job.resolve(None, EngineFailedError("The model thread has ended; see the server's log."))
             return job
-        if on_draft is not None:
-            self.supersede(uri)
+        if not job.ahead:
+            self.supersede(job.uri)
         with self._changed:
             for other in [other for other in (*self._waiting, self._running) if other is not None]:
-                if other.on_draft is None and (on_draft is not None or other is not self._running):
-                    self._stop(other)  # encoding ahead gives way; only the file opened last is worth it
+                if other.ahead and (not job.ahead or other is not self._running):
+                    self._stop(other)  # only the file opened last is worth working ahead for
             self._waiting.append(job)
             self._changed.notify()
         self.start()
@@ -136,7 +120,7 @@ class Worker:
         """Answer every request of a document with None and stop its loop."""
         with self._changed:
             for job in [job for job in (*self._waiting, self._running) if job is not None and job.uri == uri]:
-                if job.on_draft is not None and not job.stop.is_set():
+                if not job.ahead and not job.stop.is_set():
                     self.counts["superseded"] += 1
                 self._stop(job)
 
@@ -156,7 +140,7 @@ class Worker:
         if job in self._waiting:
             self._waiting.remove(job)
             job.passes_at_end = job.passes_at_stop
-        elif job.on_draft is not None:
+        elif not job.ahead:
             self.last_stopped = job
         job.resolve(None)
 
@@ -218,33 +202,27 @@ class Worker:
         return None
 
     def _next(self) -> Job | None:
-        """Wait for the newest request, or else for something to encode ahead; None at the end."""
+        """Wait for the newest request, or else for something to do ahead; None at the end."""
         with self._changed:
             while not self._waiting and not self._ending:
                 self._changed.wait()
             if self._ending:
                 return None
-            requests = [job for job in self._waiting if job.on_draft is not None]
+            requests = [job for job in self._waiting if not job.ahead]
             self._running = requests[-1] if requests else self._waiting[-1]
             self._waiting.remove(self._running)
             return self._running
 
     def _do(self, engine: Infiller, job: Job) -> None:
         """Run one job to its end."""
-        before = engine.forward_passes
-        done: list[Draft] = []
+        before, result = engine.forward_passes, None
         try:
-            if job.on_draft is None:
-                engine.prepare(job.request, job.stop.is_set)
-            else:
-                for draft in job.work(engine, job.request, job.stop.is_set):
-                    job.on_draft(draft)
-                    done += [draft] * draft.done
+            result = job.work(engine, job.stop.is_set)
         except Exception as error:  # one bad request must not end the thread
-            logger.exception("the engine failed on a request")
+            logger.exception("a completion failed")
             job.resolve(None, EngineFailedError(f"Completion failed: {type(error).__name__}; see the server's log."))
         finally:
             job.passes_at_end = engine.forward_passes
-            if job.on_draft is not None:
+            if not job.ahead:
                 self.last_passes = engine.forward_passes - before
-        job.resolve(done or None)
+        job.resolve(result)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsp_server.text import syntax
-from lsp_server.text.documents import Documents, snapshot
+from lsp_server.text.documents import MAX_OTHER_CHARS, MAX_OTHERS, Documents, snapshot
 from lsp_server.text.lines import Edit, count_chars, count_units, line_starts
 
 WIDTH = {"utf-8": lambda c: len(c.encode()), "utf-16": lambda c: 1 + (ord(c) > 0xFFFF), "utf-32": lambda c: 1}
@@ -48,7 +48,7 @@ def test_edits_give_the_same_text_and_tree_as_the_full_text(
         (start, first), (end, last) = (reference_point(text, offset, encoding) for offset in (first, last))
         text = text[:first] + new + text[last:]
         if look:
-            document.snapshot()
+            assert document.snapshot().tree is not None
         documents.change("file:///a.py", version, [Edit(start, end, new)])
     got = document.snapshot()
     assert got.text == text
@@ -91,7 +91,7 @@ def test_past_the_end_of_a_line_is_its_end_and_past_the_last_line_is_nothing() -
 )  # fmt: skip
 def test_negative_positions_are_the_beginning(start: tuple[int, int], end: tuple[int, int], text: str) -> None:
     document = Documents().open("file:///a.py", 1, "python", "abc\nde")
-    document.snapshot()
+    assert document.snapshot().tree is not None
     document.change(2, [Edit(start, end, "!")])
     taken = document.snapshot()
     assert taken.text == text
@@ -140,3 +140,36 @@ def test_the_language_comes_from_the_file_name_where_the_editor_says_nothing() -
     assert syntax.language_of("plaintext", "file:///x/a.pyi") == "python"
     assert syntax.language_of("rust", "file:///x/a.py") == "rust"
     assert syntax.language_of("", "file:///x/Makefile") == ""
+
+
+def test_nothing_is_parsed_before_a_tree_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("parsed")
+
+    monkeypatch.setattr(syntax, "parse", never)
+    documents = Documents()
+    document = documents.open("file:///a.py", 1, "python", "x = 1\n")
+    documents.change("file:///a.py", 2, [Edit((0, 0), (0, 0), "y = 2\n")])
+    assert document.snapshot().offset_at(1, 2) == 8
+    assert document.snapshot() is document.snapshot()
+    documents.close("file:///a.py")
+    assert [one.text for one in documents.others("file:///b.py", "python")] == ["y = 2\nx = 1\n"]
+
+
+def test_other_documents_are_those_of_the_language_in_the_order_they_were_opened() -> None:
+    documents = Documents()
+    for name, language in (("a", "python"), ("b", "json"), ("c", "python"), ("d", "python")):
+        documents.open(f"file:///{name}", 1, language, name)
+    documents.change("file:///c", 2, ["changed"])
+    assert [one.text for one in documents.others("file:///d", "python")] == ["a", "changed"]
+
+
+def test_of_many_or_large_other_documents_those_that_were_used_last_are_given() -> None:
+    documents = Documents(max_bytes=2 * MAX_OTHER_CHARS)
+    for number in range(MAX_OTHERS + 10):
+        documents.open(f"file:///{number}", 1, "python", f"{number}")
+    documents.change("file:///3", 2, ["changed"])
+    texts = [one.text for one in documents.others("file:///7", "python")]
+    assert texts == ["changed", *map(str, range(11, MAX_OTHERS + 10))]
+    documents.open("file:///large", 1, "python", "x" * MAX_OTHER_CHARS)
+    assert [one.uri for one in documents.others("file:///7", "python")] == ["file:///large"]

@@ -54,9 +54,10 @@ def test_the_work_of_many_edits_grows_with_the_text_not_with_their_product(
     if order != "anyhow":
         rows.sort(reverse=order == "from the end")
     document = Documents().open("file:///a.py", 1, "python", text)
-    document.snapshot()
+    assert document.snapshot().tree is not None
     document.change(2, [Edit((row, 8), (row, 13), "another") for row in rows])
     assert document.snapshot().text.count("another") == 2000
+    assert document.snapshot().tree is not None
     assert work["characters"] < 10 * len(text)
     assert work["parses"] == 2
 

@@ -46,8 +46,8 @@ def complete(
         session.configure(options, "utf-32")
         session.opened("file:///a.py", 1, "python", code.replace("¦", ""))
         try:
-            await session.complete(session.look("file:///a.py"), line, column, "t")
-            return await session.complete(session.look("file:///a.py"), line, column, "t")
+            await session.complete(session.look("file:///a.py", line, column, "t"))
+            return await session.complete(session.look("file:///a.py", line, column, "t"))
         finally:
             session.worker.end()
 

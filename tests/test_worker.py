@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from diffusion.request import Draft, InfillRequest
-from lsp_server.worker import MAX_DEATHS, EngineFailedError, Worker
-
-REQUEST = InfillRequest("a = ", "\n")
+from lsp_server.worker import MAX_DEATHS, EngineFailedError, Infiller, Job, Worker
 
 
 class PanicError(BaseException):
@@ -51,6 +49,23 @@ class Stepwise:
             pass
 
 
+def request(uri: str, prefix: str = "a = ", drafts: list[Draft] | None = None) -> Job:
+    """A job that asks the engine, and comes to its last draft."""
+
+    def work(engine: Infiller, cancelled: Callable[[], bool]) -> Draft | None:
+        found = drafts if drafts is not None else []
+        for draft in engine.infill(InfillRequest(prefix, "\n"), cancelled):
+            found.append(draft)
+        return found[-1] if found and found[-1].done else None
+
+    return Job(uri, work)
+
+
+def ahead(uri: str) -> Job:
+    """A job that nobody waits for."""
+    return Job(uri, lambda engine, cancelled: engine.prepare(InfillRequest("a = ", "\n"), cancelled), ahead=True)
+
+
 def started(engine: Stepwise) -> Worker:
     worker = Worker(lambda: engine, lambda state, detail: None)
     worker.start()
@@ -58,13 +73,13 @@ def started(engine: Stepwise) -> Worker:
 
 
 def test_drafts_come_in_order_and_the_last_is_the_result() -> None:
-    engine, drafts = Stepwise(), []
+    engine = Stepwise()
+    drafts: list[Draft] = []
     worker = started(engine)
-    job = worker.submit("a", REQUEST, drafts.append)
+    job = worker.submit(request("a", drafts=drafts))
     for _ in range(3):
         engine.step()
-    result = job.future.result(60)
-    assert result == [drafts[-1]]
+    assert job.future.result(60) == drafts[-1]
     assert [draft.step for draft in drafts] == [1, 2, 3]
     assert worker.forward_passes == 3
     assert worker.end()
@@ -73,9 +88,9 @@ def test_drafts_come_in_order_and_the_last_is_the_result() -> None:
 def test_a_newer_request_of_the_same_document_answers_the_older_at_once() -> None:
     engine = Stepwise()
     worker = started(engine)
-    old = worker.submit("a", REQUEST, lambda draft: None)
+    old = worker.submit(request("a"))
     engine.step()
-    new = worker.submit("a", REQUEST, lambda draft: None)
+    new = worker.submit(request("a"))
     assert old.future.result(60) is None
     engine.go.release(4)  # at most one for the older loop, three for the newer
     assert new.future.result(60) is not None
@@ -89,10 +104,10 @@ def test_a_newer_request_of_the_same_document_answers_the_older_at_once() -> Non
 def test_requests_of_other_documents_wait_and_the_newest_goes_first() -> None:
     engine = Stepwise()
     worker = started(engine)
-    first = worker.submit("a", InfillRequest("first", ""), lambda draft: None)
+    first = worker.submit(request("a", "first"))
     engine.step()
-    second = worker.submit("b", InfillRequest("second", ""), lambda draft: None)
-    third = worker.submit("c", InfillRequest("third", ""), lambda draft: None)
+    second = worker.submit(request("b", "second"))
+    third = worker.submit(request("c", "third"))
     engine.go.release(8)
     assert all(job.future.result(60) is not None for job in (first, second, third))
     assert engine.order == ["first", "third", "second"]
@@ -102,7 +117,7 @@ def test_requests_of_other_documents_wait_and_the_newest_goes_first() -> None:
 def test_cancel_stops_before_the_next_pass() -> None:
     engine = Stepwise()
     worker = started(engine)
-    job = worker.submit("a", REQUEST, lambda draft: None)
+    job = worker.submit(request("a"))
     engine.step()
     worker.cancel(job)
     worker.cancel(job)
@@ -115,10 +130,10 @@ def test_cancel_stops_before_the_next_pass() -> None:
 def test_encoding_ahead_gives_way_to_a_request() -> None:
     engine = Stepwise()
     worker = started(engine)
-    worker.submit("a", REQUEST, None)
+    worker.submit(ahead("a"))
     while "prepare" not in engine.order:
         pass
-    job = worker.submit("b", REQUEST, lambda draft: None)
+    job = worker.submit(request("b"))
     engine.go.release(3)
     assert job.future.result(60) is not None
     assert worker.end()
@@ -128,9 +143,9 @@ def test_an_error_of_the_engine_fails_one_request_only() -> None:
     engine = Stepwise()
     worker = started(engine)
     with pytest.raises(EngineFailedError, match="RuntimeError"):
-        worker.submit("a", InfillRequest("bad", ""), lambda draft: None).future.result(60)
+        worker.submit(request("a", "bad")).future.result(60)
     engine.go.release(3)
-    assert worker.submit("a", REQUEST, lambda draft: None).future.result(60) is not None
+    assert worker.submit(request("a")).future.result(60) is not None
     assert worker.end()
 
 
@@ -143,7 +158,7 @@ def test_an_engine_that_cannot_be_loaded_fails_every_request() -> None:
     worker = Worker(load, lambda state, detail: states.append((state, detail)))
     for _ in range(2):
         with pytest.raises(EngineFailedError, match="truncated"):
-            worker.submit("a", REQUEST, lambda draft: None).future.result(60)
+            worker.submit(request("a")).future.result(60)
     assert states == [("loading", ""), ("failed", "The model cannot be loaded: weights are truncated")]
     assert worker.end()
 
@@ -151,16 +166,16 @@ def test_an_engine_that_cannot_be_loaded_fails_every_request() -> None:
 def test_a_panic_fails_all_that_waits_and_the_next_request_starts_again() -> None:
     engine, states = Stepwise(), []
     worker = Worker(lambda: engine, lambda state, detail: states.append(state))
-    panic = worker.submit("a", InfillRequest("panic", ""), lambda draft: None)
+    panic = worker.submit(request("a", "panic"))
     while not engine.order:
         pass
-    waiting = worker.submit("b", REQUEST, lambda draft: None)
+    waiting = worker.submit(request("b"))
     engine.go.release()
     for job in (panic, waiting):
         with pytest.raises(EngineFailedError, match="PanicError"):
             job.future.result(60)
     engine.go.release(3)
-    assert worker.submit("a", REQUEST, lambda draft: None).future.result(60) is not None
+    assert worker.submit(request("a")).future.result(60) is not None
     assert states == ["loading", "ready", "failed", "loading", "ready"]
     assert worker.end()
 
@@ -176,7 +191,7 @@ def test_a_thread_that_keeps_dying_is_left_and_requests_fail_at_once() -> None:
     worker = Worker(load, lambda state, detail: None)
     for _ in range(MAX_DEATHS + 2):
         with pytest.raises(EngineFailedError, match="ended"):
-            worker.submit("a", InfillRequest("panic", ""), lambda draft: None).future.result(60)
+            worker.submit(request("a", "panic")).future.result(60)
     assert len(loaded) == MAX_DEATHS
     assert worker.end()
 
@@ -188,7 +203,7 @@ def test_a_panic_while_the_engine_is_loaded_fails_every_request() -> None:
     worker = Worker(load, lambda state, detail: None)
     for _ in range(2):
         with pytest.raises(EngineFailedError, match="cannot be loaded"):
-            worker.submit("a", REQUEST, lambda draft: None).future.result(60)
+            worker.submit(request("a")).future.result(60)
     assert worker.end()
 
 
@@ -196,4 +211,4 @@ def test_a_request_after_the_end_fails_at_once() -> None:
     worker = started(Stepwise())
     assert worker.end()
     with pytest.raises(EngineFailedError):
-        worker.submit("a", REQUEST, lambda draft: None).future.result(60)
+        worker.submit(request("a")).future.result(60)

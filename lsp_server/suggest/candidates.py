@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from diffusion.confidence import begun, cut
-from diffusion.recall import starts
 from diffusion.request import FROM_MASKS, UNSURE, Draft, Hole, InfillRequest, Start
 
 MAX_ROUNDS = 2  # of repair
@@ -42,7 +41,7 @@ Judge = Callable[[Draft], Verdict]
 
 
 class Infills(Protocol):
-    """What is needed of an engine."""
+    """What is needed of an engine here."""
 
     def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]: ...  # noqa: D102
 
@@ -115,16 +114,18 @@ def propose(
     repair: bool = True,
     least: float = 0.0,
     exact: bool = False,
+    starts: Sequence[Start] = (),
 ) -> Iterator[Draft]:
     """Drafts; then up to `n` done ones, the best first. Ends without a done one when cancelled.
 
     Of each only the beginning that is right with a chance of at least `least`; 0 is all of it. `exact`: the engine's
     text does not depend on what it starts from, so that only sampling gives another and nothing is gained by repair.
+    `starts`: what denoising may begin with, the best first; without any, what the request says.
     """
     repair = repair and not exact
     proposal = Proposal(engine, judge, cancelled, request.deadline_ms, least)
     found: list[Candidate] = []
-    for number, wanted in enumerate(requests(request, n, exact)):
+    for number, wanted in enumerate(requests(request, starts, n, exact)):
         if number and (not proposal.in_time or len({one.verdict.shown for one in found}) >= n):
             break
         best: Candidate | None = None
@@ -140,11 +141,11 @@ def propose(
     yield from ranked(found, proposal)
 
 
-def requests(request: InfillRequest, n: int, exact: bool) -> Iterator[InfillRequest]:
-    """The request from what the open files say, else from its own start; then from other starts, then sampled."""
-    recalled = starts(request)
-    yield dataclasses.replace(request, start=recalled[0] if recalled else request.start)
-    for start in () if exact else recalled[1:n]:
+def requests(request: InfillRequest, starts: Sequence[Start], n: int, exact: bool) -> Iterator[InfillRequest]:
+    """The request from the best start, then from others, then sampled."""
+    first, *others = starts or (request.start,)
+    yield dataclasses.replace(request, start=first)
+    for start in () if exact else others[: n - 1]:
         yield dataclasses.replace(request, start=start)
     for seed in range(1, n):
         yield dataclasses.replace(request, seed=request.seed + seed, temperature=TEMPERATURE, start=FROM_MASKS)

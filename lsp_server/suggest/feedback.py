@@ -33,7 +33,7 @@ def broken_spans(snapshot: Snapshot, plan: Plan, text: str) -> Spans:
     start, stop = snapshot.byte_at(plan.start), snapshot.byte_at(plan.end)
     new = text.encode()
     tree = spliced(snapshot, start, stop, new)
-    errors = list(errors_of(tree.root_node))
+    errors = list(errors_of(tree.root_node)) if tree is not None else []
     if len(errors) <= sum(1 for _ in errors_of(snapshot.tree.root_node)):
         return ()
     end = start + len(new)
@@ -42,7 +42,7 @@ def broken_spans(snapshot: Snapshot, plan: Plan, text: str) -> Spans:
     return tuple(sorted(set(spans))) or ((max(0, len(text) - 1), len(text)),)
 
 
-def spliced(snapshot: Snapshot, start: int, stop: int, new: bytes) -> Tree:
+def spliced(snapshot: Snapshot, start: int, stop: int, new: bytes) -> Tree | None:
     """The tree of the file with `new` in place of the bytes from `start` to `stop`."""
     source = snapshot.text.encode()
     changed = source[:start] + new + source[stop:]
@@ -55,7 +55,7 @@ def spliced(snapshot: Snapshot, start: int, stop: int, new: bytes) -> Tree:
         old_end_point=syntax.point(source[:stop]),
         new_end_point=syntax.point(changed[: start + len(new)]),
     )
-    return syntax.new_parser(snapshot.language).parse(changed, old)
+    return syntax.parse(snapshot.language, changed, old)
 
 
 def errors_of(root: Node) -> Iterator[tuple[int, int]]:

@@ -1,31 +1,51 @@
 """What of other places may help at the cursor: definitions of the names in use, and like chunks of other open files.
 
-Rule: pure functions on texts. A choice is kept while the cursor stays in its region and the other files stay as they
-are, so that typing leaves the engine's cached context valid. Secret, ignored and overlong files never get here.
+Rule: a choice is kept while the cursor stays in its region and the other files stay as they are, so that typing leaves
+the engine's cached context valid. The names in a file are looked up once for each of its versions, in the model thread,
+which alone may use this. Secret, ignored and overlong files never get here.
 
     related = Related(); related.choose(snapshot, offset, others)   # least relevant first, as InfillRequest wants it
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 import re
-from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from diffusion.request import OTHER_TOKENS
 from lsp_server.text.documents import Snapshot
 
-BUDGET_CHARS = 4 * OTHER_TOKENS
+CHARS_PER_TOKEN = 4
 CHUNK_LINES = 6  # of about as many tokens as there is room for
 REGION_LINES = 16  # the cursor may move so far before another choice is made
 NEAR_LINES = 12  # before the cursor: whose names count
+NEAR_CHARS = 4_000  # and no more than this, where lines are endless
 WINDOW_CHARS = 1200  # around the cursor, which the model sees anyway
 MIN_LIKENESS = 0.15
-MAX_CHUNKS, MAX_DEFINITIONS = 2, 3
+MAX_CHUNKS, MAX_DEFINITIONS = 2, 3  # for OTHER_TOKENS
+MAX_CHUNK_CHARS = 10_000  # a longer one could not be shown
 REMEMBERED = 8  # documents
+SCANNED_CHARS = 65_536  # of a text at once, by a pattern that holds the interpreter's lock
 _NAME = re.compile(r"[^\W\d]\w{2,}")
+
+Names = tuple[str, ...]  # each once, in the order in which they first occur
+
+
+class Indexed:
+    """The chunks of one version of a file, and the names in each."""
+
+    def __init__(self, text: str) -> None:
+        """Cut up a text and look for names."""
+        self.chunks = [chunk for chunk in chunks(text) if len(chunk) <= MAX_CHUNK_CHARS]
+        self.names: list[Names] = [tuple(names_in(chunk)) for chunk in self.chunks]
+        self.where: dict[str, list[int]] = {}  # the numbers of the chunks that hold a name
+        for number, names in enumerate(self.names):
+            for name in names:
+                self.where.setdefault(name, []).append(number)
 
 
 class Choice(NamedTuple):
@@ -36,44 +56,76 @@ class Choice(NamedTuple):
 
 
 class Related:
-    """The choices for a few documents."""
+    """The files that were looked at, and the choices for a few documents."""
 
     def __init__(self) -> None:
         """Start with none."""
         self._choices: OrderedDict[str, Choice] = OrderedDict()
+        self._indexed: OrderedDict[tuple[object, ...], Indexed] = OrderedDict()
 
-    def choose(self, snapshot: Snapshot, offset: int, others: Sequence[Snapshot]) -> tuple[str, ...]:
-        """Return chunks for this cursor, least relevant first; the same ones while it stays in its region."""
+    def choose(
+        self,
+        snapshot: Snapshot,
+        offset: int,
+        others: Sequence[Snapshot],
+        tokens: int = OTHER_TOKENS,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> tuple[str, ...]:
+        """Return chunks for this cursor, least relevant first; the same ones while it stays in its region.
+
+        `tokens`: what the model sees of them. `stopped` is asked before every file; what was looked at is kept.
+        """
         row = snapshot.point_at(offset)[0]
-        region = (row // REGION_LINES, *((other.uri, other.version) for other in others))
+        region = (row // REGION_LINES, tokens, *map(version_of, others))
         known = self._choices.get(snapshot.uri)
         if known is None or known.region != region:
-            known = Choice(region, related_to(snapshot.text, offset, [other.text for other in others]))
+            if not self.prepare(others, stopped):
+                return ()
+            files = [self._indexed[version_of(other)] for other in others]
+            known = Choice(region, related_to(snapshot.text, offset, files, tokens))
             self._choices[snapshot.uri] = known
             self._choices.move_to_end(snapshot.uri)
             if len(self._choices) > REMEMBERED:
                 self._choices.popitem(last=False)
         return known.texts
 
-    def forget(self, uri: str) -> None:
-        """Drop the choice for a document."""
-        self._choices.pop(uri, None)
+    def prepare(self, others: Sequence[Snapshot], stopped: Callable[[], bool]) -> bool:
+        """Look at the files that are new or have changed, forget what nobody asks for; False when `stopped`."""
+        for other in others:
+            if stopped():
+                return False
+            version = version_of(other)
+            if version not in self._indexed:
+                self._indexed[version] = Indexed(other.text)
+            self._indexed.move_to_end(version)
+        while len(self._indexed) > len(others) + 1:  # one to spare: the file that the cursor was in before
+            self._indexed.popitem(last=False)
+        return True
 
 
-def related_to(text: str, offset: int, others: Sequence[str]) -> tuple[str, ...]:
+def version_of(other: Snapshot) -> tuple[object, ...]:
+    """Return what tells a version of a file from others; an editor may open a file again and count from 1."""
+    return other.uri, other.version, hash(other.text)
+
+
+def related_to(text: str, offset: int, others: Sequence[Indexed], tokens: int = OTHER_TOKENS) -> tuple[str, ...]:
     """Return like chunks of other files, then definitions of this one, least relevant first, within the budget."""
-    near = "\n".join(text[:offset].split("\n")[-NEAR_LINES:])
-    found = [*definitions(text, offset, near), *like_chunks(near, others)]
+    near = "\n".join(text[max(0, offset - NEAR_CHARS) : offset].split("\n")[-NEAR_LINES:])
+    share = max(1, tokens // OTHER_TOKENS)
+    found = [
+        *definitions(text, offset, near)[: MAX_DEFINITIONS * share],
+        *like_chunks(near, others, MAX_CHUNKS * share),
+    ]
     chosen: list[str] = []
     for chunk in found:
-        if sum(map(len, chosen)) + len(chunk) <= BUDGET_CHARS and chunk not in chosen:
+        if sum(map(len, chosen)) + len(chunk) <= CHARS_PER_TOKEN * tokens and chunk not in chosen:
             chosen.append(chunk)
     return tuple(reversed(chosen))
 
 
-def names_in(text: str) -> Counter[str]:
-    """Return the names in a text and how often they occur."""
-    return Counter(_NAME.findall(text))
+def names_in(text: str) -> dict[str, None]:
+    """Return the names in a text, each once."""
+    return dict.fromkeys(_NAME.findall(text))
 
 
 def definitions(text: str, offset: int, near: str) -> list[str]:
@@ -81,11 +133,20 @@ def definitions(text: str, offset: int, near: str) -> list[str]:
     used = names_in(near)
     start, stop = max(0, offset - WINDOW_CHARS), offset + WINDOW_CHARS
     found: dict[str, str] = {}
-    for match in _DEFINITION.finditer(text):
+    for match in defined(text):
         name = match["name"]
         if name in used and not start <= match.start() < stop:
             found.setdefault(name, match.group().strip())
-    return [found[name] for name in sorted(found, key=near.rfind, reverse=True)][:MAX_DEFINITIONS]
+    return [found[name] for name in sorted(found, key=near.rfind, reverse=True)]
+
+
+def defined(text: str) -> Iterator[re.Match[str]]:
+    """Every line that defines something; a text is looked through in pieces, cut at line breaks."""
+    at = 0
+    while at < len(text):
+        stop = text.find("\n", at + SCANNED_CHARS) + 1 or len(text)
+        yield from _DEFINITION.finditer(text, at, stop)
+        at = stop
 
 
 _DEFINITION = re.compile(
@@ -108,18 +169,35 @@ def chunks(text: str) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def like_chunks(near: str, others: Sequence[str]) -> list[str]:
-    """Return the chunks of other files most like the code near the cursor: shared names, rare ones weigh more."""
-    candidates = [(chunk, names_in(chunk)) for other in others for chunk in chunks(other)]
-    spread = Counter(name for _, names in candidates for name in names)
-    weight = {name: math.log(1 + len(candidates) / count) for name, count in spread.items()}
+def like_chunks(near: str, others: Sequence[Indexed], n: int = MAX_CHUNKS) -> list[str]:
+    """Return the chunks of other files most like the code near the cursor: shared names, rare ones weigh more.
+
+    Likeness is the weighted Jaccard index of two sets of names. Only chunks that can reach MIN_LIKENESS are compared:
+    what a chunk shares with the names near the cursor must be that share of their weight alone.
+    """
     wanted = names_in(near)
+    n_chunks = sum(len(other.chunks) for other in others)
+    weights: dict[str, float] = {}
 
-    def likeness(names: Counter[str]) -> float:
-        """Return the weighted Jaccard index of two sets of names."""
-        shared = sum(weight[name] for name in names if name in wanted)
-        return shared / (sum(weight.get(name, 1.0) for name in wanted | names) or 1.0)
+    def weight(name: str) -> float:
+        """Return what a name weighs; one that no chunk holds weighs 1."""
+        if name not in weights:
+            count = sum(len(other.where.get(name, ())) for other in others)
+            weights[name] = math.log(1 + n_chunks / count) if count else 1.0
+        return weights[name]
 
-    scored = [(likeness(names), number) for number, (_, names) in enumerate(candidates)]
-    best = sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:MAX_CHUNKS]
-    return [candidates[number][0] for score, number in best if score >= MIN_LIKENESS]
+    def likeness(names: Names) -> float:
+        """Return how like a chunk with these names is."""
+        shared = sum(weight(name) for name in names if name in wanted)
+        return shared / (sum(map(weight, wanted | dict.fromkeys(names))) or 1.0)
+
+    least = MIN_LIKENESS * sum(map(weight, wanted)) * (1 - 1e-9)
+    scored = []
+    for at, other in enumerate(others):
+        shared: defaultdict[int, float] = defaultdict(float)
+        for name in wanted:
+            for number in other.where.get(name, ()):
+                shared[number] += weight(name)
+        scored += [(-likeness(other.names[number]), at, number) for number, most in shared.items() if most >= least]
+    best = heapq.nsmallest(n, scored)
+    return [others[at].chunks[number] for score, at, number in best if -score >= MIN_LIKENESS]

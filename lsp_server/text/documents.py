@@ -1,7 +1,8 @@
-"""Open documents: incremental text, incremental tree-sitter trees, and positions in the client's encoding.
+"""Open documents: incremental text, and positions in the client's encoding.
 
-Rule: only open, change and close mutate; all other code gets a frozen Snapshot. Offsets are code points of the text,
-columns are in the units negotiated with the client.
+Rule: only open, change and close mutate; all other code gets a frozen Snapshot, which costs nothing to take and is
+parsed where its tree is first looked at. Offsets are code points of the text, columns are in the units negotiated with
+the client.
 
     documents = Documents("utf-16"); documents.open("file:///a.py", 1, "python", "x = 1"); documents.get("file:///a.py")
 """
@@ -9,14 +10,18 @@ columns are in the units negotiated with the client.
 from __future__ import annotations
 
 import bisect
+import dataclasses
+import itertools
 import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lsp_server.text import syntax
 from lsp_server.text.lines import Edit, Lines, Point, count_chars, count_units, line_end, line_starts, moved_starts
+from lsp_server.text.trees import TreeEdit, Trees
 
 if TYPE_CHECKING:
     from tree_sitter import Tree
@@ -25,19 +30,30 @@ logger = logging.getLogger(__name__)
 
 MAX_CLOSED = 4  # documents remembered after they were closed
 MANY_EDITS = 20  # from here on one parse of all is quicker than an edited tree
+MAX_OTHERS, MAX_OTHER_CHARS = 24, 1_000_000  # other documents that one may be completed from, and their size in all
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One version of one document. `tree` is None where the language has no grammar."""
+    """One version of one document: version `number` of its `trees`."""
 
     uri: str
     version: int
     text: str
     language: str
-    tree: Tree | None
     lines: Sequence[int]
-    encoding: str = "utf-16"
+    encoding: str
+    trees: Trees
+    number: int = 0
+
+    @cached_property
+    def tree(self) -> Tree | None:
+        """Return the tree, None where the language has no grammar; the first look parses, so not on the event loop."""
+        return self.trees.tree(self.number, self.text.encode())
+
+    def without_trees(self) -> Snapshot:
+        """Return the same without what was parsed of it, which takes more memory than the text."""
+        return dataclasses.replace(self, trees=Trees(self.language), number=0)
 
     def offset_at(self, line: int, column: int) -> int | None:
         """Return the offset of a client position; None below the last line; past a line's end is its end."""
@@ -71,7 +87,7 @@ class Snapshot:
 def snapshot(uri: str, text: str, language: str, version: int = 0, encoding: str = "utf-16") -> Snapshot:
     """Return the Snapshot of a text that is not open in an editor (a file on disk, a test)."""
     text = without_surrogates(text)
-    return Snapshot(uri, version, text, language, syntax.parse(language, text.encode()), line_starts(text), encoding)
+    return Snapshot(uri, version, text, language, line_starts(text), encoding, Trees(language))
 
 
 def without_surrogates(text: str) -> str:
@@ -93,7 +109,9 @@ class Document:
         self.version = version
         self.language = language
         self.max_bytes = max_bytes
+        self.last_use = 0  # the larger the later
         self._encoding = encoding
+        self._trees = Trees(language)
         self._snapshot: Snapshot | None = None
         self._replace(text)
 
@@ -101,7 +119,7 @@ class Document:
         """Take a whole new text."""
         self._text = without_surrogates(text)
         self._lines = line_starts(self._text)
-        self._tree: Tree | None = None
+        self._trees.replaced()
         self._check_size()
 
     def _check_size(self) -> None:
@@ -109,7 +127,8 @@ class Document:
         self.too_large = len(self._text) > self.max_bytes or len(self._text.encode()) > self.max_bytes
         if self.too_large:
             logger.info("a file over %d bytes gets no completions", self.max_bytes)
-            self._text, self._lines, self._tree, self._snapshot = "", [0], None, None
+            self._text, self._lines, self._snapshot = "", [0], None
+            self._trees.replaced()
 
     def change(self, version: int, edits: Sequence[Edit | str]) -> None:
         """Apply the content changes of one `didChange`, in order; a plain string replaces everything."""
@@ -127,7 +146,7 @@ class Document:
             self._check_size()
 
     def _apply(self, edits: list[Edit]) -> None:
-        """Apply edits to the text; where they are many, in one go, and the tree is made anew."""
+        """Apply edits to the text; where they are many, in one go, and the next tree is made anew."""
         if len(edits) <= MANY_EDITS:
             for edit in edits:
                 self._splice(edit)
@@ -136,29 +155,23 @@ class Document:
         for edit in edits:
             lines.replace(edit)
         self._text = str(lines)
-        self._lines, self._tree = line_starts(self._text), None
+        self._lines = line_starts(self._text)
+        self._trees.replaced()
 
     def _splice(self, edit: Edit) -> None:
-        """Apply one edit to the text and tell the old tree where it was."""
+        """Apply one edit to the text, and note it for the trees."""
         start, end = sorted((self._offset(edit.start), self._offset(edit.end)))
-        if self._tree is not None:
-            self._edit_tree(self._tree, start, self._text[start:end].encode(), edit.text.encode())
+        self._trees.edited(self._tree_edit(start, self._text[start:end].encode(), edit.text.encode()))
         self._text = self._text[:start] + edit.text + self._text[end:]
         self._lines = moved_starts(self._lines, start, end, edit.text, self._text)
 
-    def _edit_tree(self, tree: Tree, start: int, old: bytes, new: bytes) -> None:
-        """Tell the tree of the text as it still is that `new` will stand there for `old`."""
+    def _tree_edit(self, start: int, old: bytes, new: bytes) -> TreeEdit:
+        """Return what a tree of the text as it still is must be told, where `new` will stand there for `old`."""
         row_start = self._text.rfind("\n", 0, start) + 1
         row = self._text.count("\n", 0, start), len(self._text[row_start:start].encode())
         head = start if self._text.isascii() else len(self._text[:start].encode())
-        tree.edit(
-            start_byte=head,
-            old_end_byte=head + len(old),
-            new_end_byte=head + len(new),
-            start_point=row,
-            old_end_point=syntax.point(old, row),
-            new_end_point=syntax.point(new, row),
-        )
+        ends = syntax.point(old, row), syntax.point(new, row)
+        return TreeEdit(head, head + len(old), head + len(new), row, *ends)
 
     def _offset(self, point: Point) -> int:
         """Return the offset of a client position; one outside of the text is its beginning or its end."""
@@ -168,25 +181,11 @@ class Document:
         start = self._lines[line]
         return start + count_chars(self._text[start : line_end(self._text, start)], column, self._encoding)
 
-    def unparsed(self) -> Snapshot:
-        """Return this version without its tree: parsing a long file takes longer than a draft may wait."""
-        lines = tuple(self._lines)
-        return Snapshot(self.uri, self.version, self._text, self.language, None, lines, self._encoding)
-
     def snapshot(self) -> Snapshot:
-        """Return this version, parsed; parsing happens here, once per version that anyone asks for."""
+        """Return this version; the same one until the next change."""
         if self._snapshot is None:
-            if not self.too_large:
-                self._tree = syntax.parse(self.language, self._text.encode(), self._tree)
-            self._snapshot = Snapshot(
-                self.uri,
-                self.version,
-                self._text,
-                self.language,
-                self._tree.copy() if self._tree is not None else None,  # `edit` must not reach a snapshot's tree
-                tuple(self._lines),
-                self._encoding,
-            )
+            where = self._lines, self._encoding, self._trees, self._trees.number
+            self._snapshot = Snapshot(self.uri, self.version, self._text, self.language, *where)
         return self._snapshot
 
 
@@ -199,11 +198,13 @@ class Documents:
         self.max_bytes = max_bytes
         self._open: dict[str, Document] = {}
         self._closed: list[Snapshot] = []
+        self._uses = itertools.count(1)
 
     def open(self, uri: str, version: int, language_id: str, text: str) -> Document:
         """Take a document that the editor opened (again)."""
         language = syntax.language_of(language_id, uri)
         self._open[uri] = Document(uri, version, language, text, self.encoding, self.max_bytes)
+        self._open[uri].last_use = next(self._uses)
         return self._open[uri]
 
     def change(self, uri: str, version: int, edits: Sequence[Edit | str]) -> None:
@@ -215,6 +216,7 @@ class Documents:
             logger.warning("didChange for version %d, but version %d is known: ignored", version, document.version)
         else:
             document.change(version, edits)
+            document.last_use = next(self._uses)
 
     def close(self, uri: str) -> None:
         """Forget a document, but for what the last few closed ones said."""
@@ -222,14 +224,27 @@ class Documents:
         if document is None:
             logger.warning("didClose for a document that is not open: ignored")
         elif not document.too_large:
-            self._closed = [*(one for one in self._closed if one.uri != uri), document.unparsed()][-MAX_CLOSED:]
+            self._closed = [*(one for one in self._closed if one.uri != uri), document.snapshot().without_trees()][
+                -MAX_CLOSED:
+            ]
 
-    def others(self, uri: str, language: str) -> list[Snapshot]:
-        """Return the other documents of a language, open or closed lately, without their trees."""
-        now = [one.unparsed() for one in self._open.values() if not one.too_large]
-        known = {one.uri for one in now}
-        every = [*(one for one in self._closed if one.uri not in known), *now]
-        return [one for one in every if one.uri != uri and one.language == language]
+    def others(self, uri: str, language: str) -> tuple[Snapshot, ...]:
+        """Return other documents of a language, open or closed lately, in the order they were opened.
+
+        Where they are many or large, only those that were opened or changed last.
+        """
+        opened = [one for one in self._open.values() if not one.too_large]
+        known = {one.uri for one in opened}
+        found = [(0, one) for one in self._closed if one.uri not in known]
+        found += [(one.last_use, one.snapshot()) for one in opened]
+        found = [(use, one) for use, one in found if one.uri != uri and one.language == language]
+        chosen: set[str] = set()
+        n_chars = 0
+        for _, one in sorted(found, key=lambda pair: -pair[0])[:MAX_OTHERS]:
+            n_chars += len(one.text)
+            if n_chars <= MAX_OTHER_CHARS or not chosen:
+                chosen.add(one.uri)
+        return tuple(one for _, one in found if one.uri in chosen)
 
     def get(self, uri: str) -> Document | None:
         """Return an open document."""

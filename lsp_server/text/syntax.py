@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PIECE_BYTES = 4096  # of source, read by the parser at once
 MAX_DEPTH = 5_000  # no code that people write is so deep; some milliseconds
 
 # LSP language id -> (grammar module, the function in it that returns the language, the query's name)
@@ -119,11 +120,24 @@ def point(text: bytes, start: tuple[int, int] = (0, 0)) -> tuple[int, int]:
 
 
 def parse(language: str, source: bytes, old: Tree | None = None) -> Tree | None:
-    """Parse UTF-8 source; `old` is the edited tree of the text before, which makes it incremental."""
-    parser = parser_for(language)
-    if parser is None:
+    """Parse UTF-8 source; `old` is the edited tree of the text before, which makes it incremental.
+
+    tree-sitter holds the interpreter's lock and lets go of it only where it calls Python: it is given the source in
+    pieces and reports its progress, so that other threads wait for some milliseconds and not for all of a long file.
+    """
+    if parser_for(language) is None:
         return None
-    return parser.parse(source, old) if old is not None else parser.parse(source)
+    parser = new_parser(language)
+
+    def read(byte: int, _: object) -> bytes:
+        return source[byte : byte + PIECE_BYTES]
+
+    def is_enough(_: int, __: bool) -> bool:
+        return False
+
+    if old is None:
+        return parser.parse(read, progress_callback=is_enough)
+    return parser.parse(read, old, progress_callback=is_enough)
 
 
 class Spot(NamedTuple):

@@ -1,0 +1,272 @@
+"""One completion: from a question to an answer that is known or a request, and from drafts to suggestions.
+
+Rule: all of it runs in the model thread, on snapshots and what else does not change; parsing, planning, retrieval, disk
+and judging are here, and nothing waits for them but the one who asked. What the event loop has to know meanwhile it is
+told in `News`, which it may throw away. One deadline and one `cancelled` are for all of it.
+
+    suggestions = complete(Question(snapshot, others, known, options, line, column), related, tell, engine, cancelled)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, NamedTuple, Protocol
+
+from diffusion.confidence import cut, settled
+from diffusion.recall import starts
+from diffusion.request import FROM_MASKS, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
+from lsp_server.options import Options
+from lsp_server.suggest import cleanup, context, feedback, holes, live
+from lsp_server.suggest.candidates import ALTERNATIVE, Infills, Verdict, propose
+from lsp_server.suggest.drafts import Suggestion, draft_params
+from lsp_server.suggest.holes import Plan
+from lsp_server.suggest.related import Related
+from lsp_server.text.documents import Snapshot
+
+logger = logging.getLogger(__name__)
+
+Cancelled = Callable[[], bool]
+
+
+class Engine(Infills, Protocol):
+    """What is needed of an engine."""
+
+    @property
+    def info(self) -> dict[str, object]: ...  # noqa: D102
+
+    def prepare(self, request: InfillRequest, cancelled: Cancelled) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Question:
+    """All that a completion depends on, as it was when the client asked.
+
+    `others`: documents of the same language. `known`: what was suggested in this one. `invoked`: asked for by hand,
+    which brings several suggestions, and all of each; who types gets what is sure enough.
+    """
+
+    snapshot: Snapshot
+    others: tuple[Snapshot, ...]
+    known: live.Known
+    options: Options
+    line: int
+    column: int
+    token: int | str | None = None
+    invoked: bool = False
+
+    @property
+    def least(self) -> float:
+        """How likely right must be what is shown."""
+        return self.options.min_confidence_percent / 100
+
+
+class News(NamedTuple):
+    """What the event loop is told meanwhile: a draft for the client, something to remember, a counter to count up."""
+
+    draft: dict[str, Any] | None = None
+    remembered: live.Suggestion | None = None
+    counted: str = ""
+
+
+Tell = Callable[[News], None]
+ASKED = "asked"  # counted when the model is asked
+
+
+@dataclass(frozen=True)
+class Place:
+    """A question's hole, and what is around it."""
+
+    question: Question
+    plan: Plan
+    tell: Tell
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The document."""
+        return self.question.snapshot
+
+    @cached_property
+    def around(self) -> live.Around:
+        """What tells this place from others."""
+        return live.around(self.snapshot, self.plan)
+
+    @cached_property
+    def frame(self) -> cleanup.Frame:
+        """The code around the hole."""
+        return context.frame(self.snapshot, self.plan)
+
+    def remembered(self, draft: Draft, text: str) -> live.Suggestion:
+        """What is remembered of a draft that is shown as `text`."""
+        return live.Suggestion(self.around, draft, text)
+
+    def told(self, draft: Draft, cleaned: cleanup.Cleaned) -> dict[str, Any] | None:
+        """What a client that wants drafts is told of one."""
+        if not self.question.options.drafts:
+            return None
+        return draft_params(self.question.token, self.snapshot, self.plan, draft, cleaned)
+
+
+def complete(
+    question: Question, related: Related, tell: Tell, engine: Engine, cancelled: Cancelled
+) -> list[Suggestion] | None:
+    """Return suggestions, best first, or None when cancelled."""
+    until_s = time.perf_counter() + question.options.deadline_ms / 1000 if question.options.deadline_ms else None
+    place = place_of(question, tell)
+    if place is None:
+        return []
+    shown = known(place) if question.options.live_canvas else None
+    if shown is not None and not question.invoked:
+        return suggestions(place, from_memory(place, shown))
+    request = request_for(place, engine, related, cancelled, until_s)
+    tell(News(counted=ASKED))
+    texts = denoised(place, engine, request, cancelled)
+    if texts is not None and shown:  # what is on screen stays the first
+        texts = [shown, *(text for text in texts if text != shown)][: question.options.candidates]
+    return None if texts is None else suggestions(place, texts)
+
+
+def place_of(question: Question, tell: Tell) -> Place | None:
+    """Return the hole at the cursor, or None where nothing is offered."""
+    snapshot, options = question.snapshot, question.options
+    offset = snapshot.offset_at(question.line, question.column)
+    if offset is None:
+        n_lines = len(snapshot.lines)
+        logger.warning("no completion: line %d is outside the document (%d lines)", question.line, n_lines)
+        return None
+    several = options.multiline == "auto"
+    plan = holes.plan_at(snapshot, offset, multiline=several, max_tokens=options.max_tokens)
+    return None if plan is None else Place(question, plan, tell)
+
+
+def known(place: Place) -> str | None:
+    """Return what of earlier suggestions is to be shown, "" for nothing; None if the model has to be asked.
+
+    Besides what was shown, it is what was not sure enough then and is now that the user typed its beginning.
+    """
+    if shown := live.rest(place.question.known, place.around):
+        return shown
+    thought, least = live.thought(place.question.known, place.around), place.question.least
+    if thought is None:
+        return None
+    draft = dataclasses.replace(cut(thought, least, undecided=0), done=True, reason=UNSURE)
+    if not draft.text and not settled(thought, least):
+        return None
+    text = judged(place, draft).shown
+    if text.strip():
+        place.tell(News(remembered=place.remembered(draft, text)))
+    return text
+
+
+def from_memory(place: Place, text: str) -> list[str]:
+    """Answer with what is left of an earlier suggestion: no forward pass."""
+    draft = Draft(0, text, (), 1.0, 0, done=True)
+    place.tell(News(place.told(draft, cleanup.Cleaned(len(text))), counted="fromMemory"))
+    return [text]
+
+
+def suggestions(place: Place, texts: list[str]) -> list[Suggestion]:
+    """Return the texts that say something as suggestions."""
+    return [Suggestion(place.snapshot, place.plan, text) for text in texts if text.strip()]
+
+
+def request_for(
+    place: Place, engine: Engine, related: Related, cancelled: Cancelled, until_s: float | None
+) -> InfillRequest:
+    """Return what the engine is asked, with the time that is left for it."""
+
+    def stopped() -> bool:
+        return cancelled() or (until_s is not None and time.perf_counter() >= until_s)
+
+    request = context.infill_request(place.snapshot, place.plan, place.question.options)
+    if place.question.options.other_files:
+        others = shareable(place.question.others)
+        tokens = engine.info.get("other_tokens")
+        n_tokens = tokens if isinstance(tokens, int) else OTHER_TOKENS
+        chunks = related.choose(place.snapshot, place.plan.start, others, n_tokens, stopped)
+        texts = tuple(other.text for other in others)
+        request = dataclasses.replace(request, other_files=chunks, recall_from=texts)
+    left_ms = None if until_s is None else max(0.0, (until_s - time.perf_counter()) * 1000)
+    return dataclasses.replace(request, deadline_ms=left_ms)
+
+
+def shareable(others: tuple[Snapshot, ...]) -> list[Snapshot]:
+    """Return the documents that may be context for another; this may look at the disk."""
+    return [other for other in others if context.may_be_shown(other.uri)]
+
+
+def starts_for(place: Place, request: InfillRequest) -> list[Start]:
+    """Return what denoising may start from, the best first: what the files at hand say, the last draft, or masks.
+
+    This is the only place that decides it; the engine looks for nothing where a request has a start.
+    """
+    if recalled := starts(request):
+        return recalled
+    last = live.start(place.question.known, place.around) if place.question.options.live_canvas else None
+    if last is None:
+        return [FROM_MASKS]
+    place.tell(News(counted="warmStarts"))
+    return [last]
+
+
+def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Cancelled) -> list[str] | None:
+    """Return the texts that the engine finds for a hole, best first, or None when cancelled; show its drafts."""
+    options, invoked = place.question.options, place.question.invoked
+    n, least = (options.candidates, 0.0) if invoked else (1, place.question.least)
+    exact = engine.info.get("policy") == "verdict"
+    done: list[str] = []
+    drafts = propose(
+        engine,
+        request,
+        partial(judged, place),
+        cancelled,
+        n,
+        options.syntax_feedback,
+        least,
+        exact,
+        starts_for(place, request),
+    )
+    for draft in drafts:
+        if draft.reason != ALTERNATIVE:
+            show(place, draft)
+        done += [draft.text] * draft.done
+    return None if cancelled() else done
+
+
+def show(place: Place, draft: Draft) -> None:
+    """Tell of a draft, as much of it as cleanup leaves; a done one is clean."""
+    cleaned = cleanup.Cleaned(len(draft.text)) if draft.done else cleanup.clean(draft.text, place.frame)
+    if cleaned is not None:
+        place.tell(News(place.told(draft, cleaned), place.remembered(draft, cleaned.of(draft.text))))
+
+
+def judged(place: Place, draft: Draft) -> Verdict:
+    """Return what of a finished draft would be shown, and what of it breaks the file."""
+    text = cleanup.cleaned(draft.text, place.frame)
+    feeds_back = place.question.options.syntax_feedback
+    broken = feedback.broken_spans(place.snapshot, place.plan, text) if feeds_back else ()
+    if not broken:
+        return Verdict(text)
+    place.tell(News(counted="broken"))
+    unsure = draft.reason == UNSURE  # what was cut there is not finished, which is not wrong
+    fit = partial(cleanup.cleaned, frame=place.frame)
+    sound = feedback.sound_part(place.snapshot, place.plan, draft.text, fit, words=unsure)
+    return Verdict(sound) if unsure else Verdict(text, broken, sound)
+
+
+def prepare(
+    snapshot: Snapshot,
+    others: tuple[Snapshot, ...],
+    options: Options,
+    related: Related,
+    engine: Engine,
+    cancelled: Cancelled,
+) -> None:
+    """Encode a document's beginning, where editors put the cursor, and look at the files beside it, ahead of time."""
+    engine.prepare(context.infill_request(snapshot, Plan(0, 0, (Hole(),), 0), options), cancelled)
+    if options.other_files and not cancelled():
+        related.prepare(shareable(others), cancelled)

@@ -1,0 +1,85 @@
+"""The trees of one document's versions: parsed when first asked for, in whatever thread asks, from the newest before.
+
+Rule: the event loop tells of edits and parses nothing; a tree is never edited once it was given out, only a copy of it.
+
+    trees = Trees("python"); trees.edited(edit); trees.tree(trees.number, source)
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from lsp_server.text import syntax
+
+if TYPE_CHECKING:
+    from tree_sitter import Tree
+
+MAX_EDITS = 1_000  # kept for a tree that may come; from then on a parse of all is as good
+
+
+class TreeEdit(NamedTuple):
+    """One edit as tree-sitter wants it: bytes, and (row, byte column)."""
+
+    start_byte: int
+    old_end_byte: int
+    new_end_byte: int
+    start_point: tuple[int, int]
+    old_end_point: tuple[int, int]
+    new_end_point: tuple[int, int]
+
+
+class Trees:
+    """What is parsed of a document, and the edits since."""
+
+    def __init__(self, language: str) -> None:
+        """Start with nothing parsed."""
+        self.number = 0  # of edits so far: the version that a tree is for
+        self._language = language
+        self._latest: tuple[int, Tree] | None = None
+        self._edits: list[TreeEdit] = []  # the last ones
+        self._lock = threading.Lock()
+
+    def edited(self, edit: TreeEdit) -> None:
+        """Note an edit."""
+        with self._lock:
+            self.number += 1
+            self._edits.append(edit)
+            if len(self._edits) > MAX_EDITS:
+                self._edits.clear()
+
+    def replaced(self) -> None:
+        """Note that the next tree has nothing to do with those before."""
+        with self._lock:
+            self.number += 1
+            self._edits.clear()
+
+    def tree(self, number: int, source: bytes) -> Tree | None:
+        """Return the tree of the version that `source` is, or None where the language has no grammar."""
+        latest, edits = self._since(number)
+        if latest is not None and not edits:
+            return latest
+        if latest is not None:
+            latest = latest.copy()
+            for edit in edits:
+                latest.edit(*edit)
+        parsed = syntax.parse(self._language, source, latest)
+        if parsed is not None:
+            self._keep(number, parsed)
+        return parsed
+
+    def _since(self, number: int) -> tuple[Tree | None, list[TreeEdit]]:
+        """Return a tree of this version or one before, and the edits between; None where they are not known."""
+        with self._lock:
+            first = self.number - len(self._edits)
+            if self._latest is None or not first <= self._latest[0] <= number:
+                return None, []
+            return self._latest[1], self._edits[self._latest[0] - first : number - first]
+
+    def _keep(self, number: int, tree: Tree) -> None:
+        """Keep the tree of a version if it is the newest, and forget the edits before it."""
+        with self._lock:
+            if self._latest is None or self._latest[0] < number:
+                self._latest = number, tree
+                first = self.number - len(self._edits)
+                del self._edits[: max(0, number - first)]
