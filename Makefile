@@ -64,6 +64,7 @@ gpu-check: ## on a machine with a GPU: build, check, measure, report
 
 bench: $(VENV)/.run ## start-up, memory and latency of the server; what the loop costs on every backend
 	$(BIN)/mezzotint bench lsp
+	-$(BIN)/mezzotint bench loopstall
 	$(BIN)/mezzotint bench loop
 
 parity: holdout ## the native loop against its definition in plain torch, on held-out holes

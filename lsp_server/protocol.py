@@ -39,8 +39,19 @@ def read_position(data: Any, _: object = None) -> types.Position:
 
     A `didChange` that is rejected would leave a document that no editor has.
     """
-    line, character = (min(max(int(data[name]), 0), _LARGEST) for name in ("line", "character"))
-    return types.Position(line, character)
+    line, character = int(data["line"]), int(data["character"])
+    return types.Position(min(max(line, 0), _LARGEST), min(max(character, 0), _LARGEST))
+
+
+Change = types.TextDocumentContentChangePartial | types.TextDocumentContentChangeWholeDocument
+
+
+def read_change(data: Any, _: object = None) -> Change:
+    """Read a content change, of which "replace all" sends thousands in one message, without asking what it may be."""
+    if "range" not in data:
+        return types.TextDocumentContentChangeWholeDocument(text=str(data["text"]))
+    span = types.Range(read_position(data["range"]["start"]), read_position(data["range"]["end"]))
+    return types.TextDocumentContentChangePartial(range=span, text=str(data["text"]))
 
 
 def read_capabilities(capabilities: Any) -> dict[str, Any]:
@@ -63,8 +74,9 @@ class Protocol(LanguageServerProtocol):
     """What pygls does with bytes and messages, repaired."""
 
     def __init__(self, server: Any, converter: Any) -> None:
-        """Take pygls's converter, and read positions as we do."""
+        """Take pygls's converter, and read positions and changes as we do."""
         converter.register_structure_hook(types.Position, read_position)
+        converter.register_structure_hook(Change, read_change)
         super().__init__(server, converter)
 
     def notify(self, method: str, params: Any | None = None) -> None:

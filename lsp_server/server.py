@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOAD_TOKEN = "mezzotint/load"
+SWITCH_S = 0.001  # a message goes through three threads, each of which waits so long for a model thread that plans
 List = TypeVar("List")
 Answer = Coroutine[Any, Any, List | None]
 Where = types.InlineCompletionParams | types.CompletionParams
@@ -236,6 +237,7 @@ def build(load: Callable[[Options], Infiller] = load_engine, log_level: str | No
 def serve(transport: str = "stdio", host: str = "127.0.0.1", port: int = 2087, log_level: str | None = None) -> int:
     """Serve one client; return the process's exit status."""
     logs.to_stderr(log_level or Options.log_level)
+    sys.setswitchinterval(SWITCH_S)
     server = build(log_level=log_level)
     try:
         if transport == "stdio":

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from diffusion.request import Draft, InfillRequest
 from lsp_server.session import Session
+from lsp_server.suggest import cleanup, context, feedback, holes, related
 from lsp_server.suggest.drafts import Suggestion
+from lsp_server.text import syntax
+from lsp_server.text.lines import Edit
 
 
 class Scripted:
@@ -93,3 +99,92 @@ def test_an_engine_error_is_said_once_and_gives_an_empty_list() -> None:
 
 def test_a_disabled_language_gives_an_empty_list() -> None:
     assert complete("x = ¦\n", "1", disabledLanguages=["python"])[0] == []
+
+
+class Held(Scripted):
+    """An engine that waits before its last draft."""
+
+    def __init__(self) -> None:
+        super().__init__("1")
+        self.reached, self.go = threading.Event(), threading.Event()
+
+    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
+        for draft in super().infill(request, cancelled):
+            if draft.done:
+                self.reached.set()
+                assert self.go.wait(60)
+            yield draft
+
+
+def test_a_document_that_is_closed_while_its_job_finishes_gets_no_draft_and_leaves_no_memory() -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def run() -> list[Suggestion] | None:
+        engine = Held()
+        session = Session(lambda options: engine, lambda method, params: sent.append(params), lambda message: None)
+        session.configure({"drafts": True, "encodeAhead": False}, "utf-32")
+        session.opened("file:///a.py", 1, "python", "x = \n")
+        answer = asyncio.ensure_future(session.complete(session.look("file:///a.py", 0, 4)))
+        await asyncio.sleep(0)  # it is queued
+        assert engine.reached.wait(60)
+        engine.go.set()
+        assert session.worker.end(60)  # the job is finished; what it said waits for the event loop
+        session.closed("file:///a.py")
+        try:
+            return await answer
+        finally:
+            assert session._memory.of("file:///a.py") == ()
+            assert session._denoising == set()
+
+    assert asyncio.run(run()) is None
+    assert sent == []
+
+
+def test_a_request_whose_document_was_closed_before_it_could_be_worked_on_is_answered_with_nothing() -> None:
+    async def run() -> list[Suggestion] | None:
+        session = Session(lambda options: Scripted("1"), lambda method, params: None, lambda message: None)
+        session.opened("file:///a.py", 1, "python", "x = \n")
+        question = session.look("file:///a.py", 0, 4)
+        session.closed("file:///a.py")
+        try:
+            return await session.complete(question)
+        finally:
+            session.worker.end()
+
+    assert asyncio.run(run()) is None
+
+
+def test_the_event_loop_neither_parses_nor_plans_nor_asks_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: dict[str, set[str]] = {}
+
+    def noted(module: Any, name: str) -> None:
+        real = getattr(module, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            threads.setdefault(name, set()).add(threading.current_thread().name)
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, call)
+
+    noted(syntax, "parse")
+    noted(holes, "plan_at")
+    noted(context, "is_ignored")
+    noted(context, "infill_request")
+    noted(related, "names_in")
+    noted(cleanup, "clean")
+    noted(feedback, "broken_spans")
+
+    async def run() -> list[Suggestion] | None:
+        session = Session(lambda options: Scripted("1"), lambda method, params: None, lambda message: None)
+        session.configure({"drafts": True, "minConfidencePercent": 0}, "utf-32")
+        for name in ("a", "b"):
+            session.opened(f"file:///{name}.py", 1, "python", "x = value\n")
+        session.changed("file:///a.py", 2, [Edit((0, 4), (0, 9), "")])
+        try:
+            return await session.complete(session.look("file:///a.py", 0, 4))
+        finally:
+            session.worker.end()
+
+    assert [one.text for one in asyncio.run(run()) or []] == ["1"]
+    assert threads == {name: {"model"} for name in threads}
+    assert len(threads) == 7

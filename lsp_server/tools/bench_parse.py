@@ -39,6 +39,7 @@ def keystroke(document: Document, version: int, edit: Edit, offset: int) -> tupl
     document.change(version, [edit])
     times.append(time.perf_counter())
     snapshot = document.snapshot()
+    assert snapshot.tree is not None  # parsed by looking at it
     times.append(time.perf_counter())
     plan_at(snapshot, offset)
     times.append(time.perf_counter())
@@ -49,7 +50,9 @@ def keystroke(document: Document, version: int, edit: Edit, offset: int) -> tupl
 def measure(text: str, key: str, n: int) -> list[tuple[float, float, float]]:
     """Type `key` at `n` places of code, and delete it again."""
     document = Document("file:///bench.py", 0, "python", text, "utf-32", 10_000_000)
-    starts = document.snapshot().lines
+    opened = document.snapshot()
+    assert opened.tree is not None
+    starts = opened.lines
     rng, lines, found = random.Random(0), text.split("\n"), []
     code = [i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith(("#", '"'))]
     for number in range(n):
@@ -59,7 +62,7 @@ def measure(text: str, key: str, n: int) -> list[tuple[float, float, float]]:
         found.append(keystroke(document, 2 * number + 1, Edit((line, column), (line, column), key), offset + len(key)))
         after = (line + key.count("\n"), len(key) - key.rfind("\n") - 1 if "\n" in key else column + len(key))
         document.change(2 * number + 2, [Edit((line, column), after, "")])
-        document.snapshot()
+        assert document.snapshot().tree is not None
     return found
 
 
