@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lsp_server.text import documents, lines, syntax
 from lsp_server.text.documents import Documents
-from lsp_server.text.lines import Edit
+from lsp_server.text.lines import Edit, Lines, line_starts
 
 PLACE = st.tuples(st.integers(-1, 5), st.integers(-1, 9))
 TEXT = st.text(st.sampled_from(list("ab\n\r🜂é")), max_size=12)
@@ -60,6 +60,16 @@ def test_the_work_of_many_edits_grows_with_the_text_not_with_their_product(
     assert document.snapshot().tree is not None
     assert work["characters"] < 10 * len(text)
     assert work["parses"] == 2
+
+
+def test_lines_know_where_they_begin_after_every_edit() -> None:
+    rng = random.Random(0)
+    for _ in range(500):
+        edited = Lines("".join(rng.choices("ab\n\r", k=rng.randrange(8))), "utf-16")
+        for _ in range(3):
+            start, end = ((rng.randrange(4), rng.randrange(4)) for _ in range(2))
+            edited.replace(Edit(start, end, "".join(rng.choices("a\n\r", k=rng.randrange(3)))))
+            assert edited.starts == line_starts(str(edited))
 
 
 def test_after_a_whole_text_only_later_edits_count() -> None:

@@ -140,7 +140,8 @@ class Document:
                 self._replace(edit)
                 rest.clear()
             else:
-                rest.append(edit._replace(text=without_surrogates(edit.text)))
+                text = without_surrogates(edit.text)
+                rest.append(edit if text is edit.text else edit._replace(text=text))
         if rest and not self.too_large:
             self._apply(rest)
             self._check_size()
@@ -154,8 +155,7 @@ class Document:
         lines = Lines(self._text, self._encoding)
         for edit in edits:
             lines.replace(edit)
-        self._text = str(lines)
-        self._lines = line_starts(self._text)
+        self._text, self._lines = str(lines), lines.starts
         self._trees.replaced()
 
     def _splice(self, edit: Edit) -> None:

@@ -81,6 +81,11 @@ class Lines:
     def __str__(self) -> str:
         return "".join(self._lines)
 
+    @property
+    def starts(self) -> list[int]:
+        """Return the offset where every line begins."""
+        return [0, *itertools.accumulate(map(len, self._lines[:-1]))]
+
     def replace(self, edit: Edit) -> None:
         """Apply an edit."""
         (first, head), (last, tail) = sorted((self._place(edit.start), self._place(edit.end)))
