@@ -9,12 +9,10 @@ import argparse
 import json
 import math
 import re
-import shutil
 import site
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 RECIPE = """\
 The recipe, in four commands:
@@ -30,15 +28,6 @@ The recipe, in four commands:
               checkpoints every minute, and resumes from the last checkpoint in --out when called again.
   4. export   Copies the trained model (config.json, tokenizer.json, model.safetensors) and the record of its training
               (training.json) to a model folder, by default the one that the package ships.
-"""
-
-NOTICE_HEAD = """\
-Mezzotint
-Copyright 2026 the Mezzotint authors
-
-The embedded model (diffusion/weights) was trained on the source code of the following packages, as installed from
-their public releases ("python" is the standard library). No source text of theirs is part of this distribution.
-
 """
 
 
@@ -208,47 +197,11 @@ def parse_settings(settings: list[str]) -> tuple[dict[str, int], dict[str, float
 def export_run(args: argparse.Namespace) -> None:
     """`export`: model files and training.json."""
     from diffusion.model.config import EMBEDDED
+    from diffusion.train.export import export
 
-    target, model = args.to or EMBEDDED, args.run / "model"
-    metrics = (args.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    target.mkdir(parents=True, exist_ok=True)
-    if args.int8:
-        import torch
-
-        from diffusion.model.load import load_model, save_model
-
-        save_model(target, load_model(model)[0], (model / "tokenizer.json").read_bytes(), torch.int8)
-    else:
-        for name in ("config.json", "tokenizer.json", "model.safetensors"):
-            shutil.copyfile(model / name, target / name)
-    record = with_earlier(
-        {
-            "run": json.loads((args.run / "run.json").read_text(encoding="utf-8")),
-            "metrics": json.loads(metrics[-1]),
-            "corpus": json.loads((args.corpus / "sources.json").read_text(encoding="utf-8")),
-        }
-    )
-    (target / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    if args.notice:
-        args.notice.write_text(notice(record["corpus"]["packages"]), encoding="utf-8")
+    target = args.to or EMBEDDED
+    export(args.run, args.corpus, target, int8=args.int8, notice=args.notice)
     print(f"wrote {target}")
-
-
-def with_earlier(record: dict[str, Any]) -> dict[str, Any]:
-    """A record with the runs whose weights it started from, and their packages among its own."""
-    started = Path(record["run"].get("start_from") or ".") / "training.json"
-    if not started.exists():
-        return record
-    last = json.loads(started.read_text(encoding="utf-8"))
-    packages = {**last["corpus"]["packages"], **record["corpus"].get("packages", {})}
-    earlier = [*last.get("earlier", []), {"run": last["run"], "metrics": last["metrics"]}]
-    return {**record, "corpus": {**record["corpus"], "packages": packages}, "earlier": earlier}
-
-
-def notice(packages: dict[str, dict[str, object]]) -> str:
-    """The NOTICE file: every package whose source the model was trained on, with version and licence."""
-    rows = [f"  {name} {about['version']}: {about['licence']}" for name, about in sorted(packages.items())]
-    return NOTICE_HEAD + "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ learning rate holds; `decay_minutes` at the end of a call let it fall to zero fo
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import time
@@ -25,6 +26,7 @@ from diffusion.model.transformer import Transformer
 from diffusion.train.base_loss import freeze, losses_at, told_rows
 from diffusion.train.batches import Batch, Packer
 from diffusion.train.dataset import Dataset
+from diffusion.train.export import KEPT
 from diffusion.train.recipe import VERDICT, Recipe
 from diffusion.train.step import attention_mask, clip, set_learning_rate
 
@@ -60,6 +62,8 @@ class At:
 def train(base: Path, corpus: Path, out: Path, config: BaseRun) -> dict[str, object]:
     """Train for `config.minutes`, or until SIGTERM or SIGINT; returns the last metrics."""
     out.mkdir(parents=True, exist_ok=True)
+    about = {**asdict(config), "start_from": str(base)}
+    (out / "run.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     folder = open_folder(base)
     tokenizer = folder.tokenizer()
     model = load_weights(folder).to(config.device).requires_grad_(True).train()
@@ -168,6 +172,9 @@ def export(path: Path, folder: ModelFolder, model: Transformer, embed: torch.Ten
     whole = Transformer(folder.config).to(torch.bfloat16)
     whole.load_state_dict({"embed.weight": embed} | {k: v for k, v in model.state_dict().items() if k != "embed.rows"})
     save_model(path, whole, (folder.path / "tokenizer.json").read_bytes(), torch.bfloat16, folder)
+    for name in KEPT:
+        if (folder.path / name).exists():
+            shutil.copyfile(folder.path / name, path / name)
 
 
 def report(at: At, means: list[float], left_s: float, flops_per_row: int) -> None:
