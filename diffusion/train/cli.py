@@ -13,6 +13,7 @@ import site
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 RECIPE = """\
 The recipe, in four commands:
@@ -57,9 +58,10 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--minutes", type=float, default=90.0, help="length of the whole run, resumed parts included")
     run.add_argument("--call-minutes", type=float, default=math.inf, help="stop after so many; call again to go on")
     run.add_argument("--device", default="cpu", help="cpu or cuda")
-    run.add_argument("--lr", type=float, default=3e-3)
-    run.add_argument("--rows", type=int, default=640, help="of a packed sequence, context and canvases")
-    run.add_argument("--sequences", type=int, default=5, help="in one forward pass")
+    run.add_argument("--lr", type=float, help="default 3e-3; with --from 1e-4")
+    run.add_argument("--rows", type=int, help="of a packed sequence, context and canvases (640; with --from 1,024)")
+    run.add_argument("--sequences", type=int, help="in one forward pass (5); with --from: per optimizer step (1)")
+    run.add_argument("--together", type=int, help="with --from: of the sequences, those in one forward pass (1)")
     run.add_argument("--accumulate", type=int, default=3, help="forward passes per optimizer step")
     run.add_argument("--workers", type=int, default=0, help="processes that draw batches (0: the training process)")
     run.add_argument("--from", dest="base", type=Path, help="folder of a causal base: learn our layout and a canvas")
@@ -147,15 +149,13 @@ def start_run(args: argparse.Namespace) -> None:
         model=ModelConfig(**shape),  # type: ignore[arg-type]
         recipe=Recipe(**recipe),  # type: ignore[arg-type]
         minutes=args.minutes,
-        lr=args.lr,
-        rows=args.rows,
-        sequences=args.sequences,
         accumulate=args.accumulate,
         workers=args.workers,
         seed=args.seed,
         device=args.device,
         compile=not args.no_compile,
         start_from=args.start_from,
+        **given(args, "lr", "rows", "sequences"),
     )
     train(args.corpus, args.out, config, args.call_minutes)
 
@@ -164,8 +164,16 @@ def run_from_base(args: argparse.Namespace) -> None:
     """`run --from`: train a causal base for `--minutes` more."""
     from diffusion.train.from_base import BaseRun, train
 
-    config = BaseRun(args.minutes, args.decay_minutes, seed=args.seed, device=args.device)
+    config = BaseRun(
+        args.minutes, args.decay_minutes, seed=args.seed, device=args.device, workers=args.workers,
+        compile=not args.no_compile, **given(args, "lr", "rows", "sequences", "together"),
+    )  # fmt: skip
     print(json.dumps(train(args.base, args.corpus, args.out, config)))
+
+
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the arguments that were given."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def parse_settings(settings: list[str]) -> tuple[dict[str, int], dict[str, float]]:
