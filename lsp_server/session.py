@@ -119,7 +119,7 @@ class Session:
         assert document is not None
         snapshot = document.unparsed()
         if snapshot.text.strip():
-            self._prepare(uri, context.infill_request(snapshot, Plan(0, 0, (Hole(),), 0), self.options))
+            self._prepare(snapshot.uri, context.infill_request(snapshot, Plan(0, 0, (Hole(),), 0), self.options))
 
     def _prepare(self, uri: str, request: InfillRequest) -> None:
         """Queue the encoding of a context, with the model if it is there or on its way."""

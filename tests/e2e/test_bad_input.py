@@ -57,6 +57,18 @@ def test_a_stale_change_is_ignored(run: Run) -> None:
     run(test)
 
 
+def test_a_document_spelled_in_three_ways_is_one_and_drafts_name_it_as_it_was_opened(run: Run) -> None:
+    async def test(client: Editor) -> None:
+        opened, changed, asked = "file:///c%3A/a%2Bb%20c.py", "file:///C:/a+b c.py", "file:///c:/a+b%20c.py"
+        client.open(opened, "x = \n")
+        client.versions[changed] = 1
+        client.change(changed, (0, 0), (0, 0), "value = 1\n")
+        await client.items(asked, 1, 4)
+        assert (client.drafts[-1].uri, client.drafts[-1].version) == (opened, 2)
+
+    run(test)
+
+
 def test_wrong_weights_are_said_once_and_completions_are_empty(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
 
