@@ -19,7 +19,15 @@ def test_places_without_completion_give_an_empty_list(run: Run) -> None:
         client.open("file:///home/.env", "PASSWORD=\n", "dotenv")
         client.open("file:///id_rsa", "key\n", "plaintext")
         client.open("file:///large.py", "x = 1\n" * 200_000)
+        client.open("vscode-scm:git/scm0/input", "Fix \n", "scminput")
+        client.open("git:/a.py?ref", "x = \n")
+        client.open("file:///p/COMMIT_EDITMSG", "Fix \n", "git-commit")
+        client.open("file:///key.py", f"#-----BEGIN PRIVATE KEY-----\n#{'aB3+dE5/gH7jK9mN' * 4}\nx = \n")
         for uri, line, character in (
+            ("vscode-scm:git/scm0/input", 0, 4),
+            ("git:/a.py?ref", 0, 4),
+            ("file:///p/COMMIT_EDITMSG", 0, 4),
+            ("file:///key.py", 2, 4),
             ("file:///unknown.py", 0, 0),
             ("file:///a.py", 99, 0),
             ("file:///home/.env", 0, 9),
