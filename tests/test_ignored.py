@@ -10,10 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from lsp_server.text import git
+from lsp_server.text import git, recent
 from lsp_server.text.ignored import MAX_ANSWERS, is_ignored, repository
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+
+
+@pytest.fixture(autouse=True)
+def no_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every question is asked: the tests change files faster than anyone types."""
+    monkeypatch.setattr(recent, "FRESH_S", 0.0)
 
 
 @pytest.fixture(params=["git", "files"])

@@ -1,7 +1,8 @@
 """What git ignores, asked of git itself, or read from the .gitignore files where git gives no answer.
 
 Rule: a question takes as long as git does, at most a few seconds once: ask in the model thread, never on the event
-loop. An answer holds until one of the files that decide it changes. Nothing here raises.
+loop. An answer holds until one of the files that decide it changes, which is looked at again after a moment. Nothing
+here raises.
 
     is_ignored("file:///repository/build/made.py")
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lsp_server.text import git, gitignore
+from lsp_server.text.recent import for_a_moment
 from lsp_server.text.uris import path_of
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ class Answer(NamedTuple):
     ignored: bool
 
 
+@for_a_moment
 def is_ignored(uri: str) -> bool:
     """Tell whether git ignores a file, by the name that it is opened by or by the one that a link leads to."""
     path = path_of(uri)

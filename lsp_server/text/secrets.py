@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from lsp_server.text.credentials import credential_in
+from lsp_server.text.recent import for_a_moment
 from lsp_server.text.syntax import EXTENSIONS
 from lsp_server.text.uris import parts_of, path_of
 
@@ -99,6 +100,7 @@ def secret_in(uri: str, version: int, text: str, patterns: tuple[str, ...] = ())
     return f"it holds {found}" if found else ""
 
 
+@for_a_moment
 def _target(uri: str) -> str:
     """Return the URI of what a file's URI leads to."""
     path = path_of(uri)
