@@ -18,7 +18,6 @@ from functools import lru_cache
 
 from lsp_server.text.credentials import credential_in
 from lsp_server.text.recent import for_a_moment
-from lsp_server.text.syntax import EXTENSIONS
 from lsp_server.text.uris import parts_of, path_of
 
 NAMES = (
@@ -34,8 +33,11 @@ NAMES = (
 )
 FORMS = (".env*example", ".env*sample", ".env*template", ".env*dist", "*.example", "*.sample", "*.template")
 FOLDERS = {".git", ".ssh", ".aws", ".azure", ".gnupg", ".kube", ".docker", ".gcloud", ".password-store"}
-NO_CODE = {".sh", ".bash", ".json", ".jsonc", ".html", ".htm", ".css"}  # grammars, but not of what reads the secrets
-CODE = (*(ending for ending in EXTENSIONS if ending not in NO_CODE), ".kt", ".swift", ".scala", ".dart", ".vue", ".md")
+# endings of what reads secrets rather than holds them: no shell scripts, JSON or pages
+CODE = tuple(
+    ".py .pyi .pyw .js .mjs .cjs .jsx .ts .mts .cts .tsx .vue .go .rs .c .h .cc .cpp .cxx .hpp .hh .cu .cuh .m .java "
+    ".kt .scala .cs .fs .rb .rake .php .lua .swift .dart .ex .exs .erl .hs .ml .jl .r .zig .md .rst".split()
+)
 _COPY = re.compile(
     r"(\.(enc|gpg|age|bak|backup|old|orig|save|sav|sw[a-p]|tmp|\d+)|[~ .])+$"
 )  # of .env.bak, key.pem.enc
