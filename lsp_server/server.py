@@ -31,6 +31,7 @@ from lsp_server.session import Session
 from lsp_server.suggest import drafts
 from lsp_server.text.documents import Snapshot
 from lsp_server.text.lines import Edit
+from lsp_server.text.uris import key_of
 
 if TYPE_CHECKING:
     from lsp_server.worker import Infiller
@@ -128,7 +129,7 @@ def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
 def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
     """Apply changes to a document."""
     document = params.text_document
-    ls.session.changed(document.uri, document.version, [_edit(change) for change in params.content_changes])
+    ls.session.changed(key_of(document.uri), document.version, [_edit(change) for change in params.content_changes])
 
 
 def _edit(change: types.TextDocumentContentChangeEvent) -> Edit | str:
@@ -141,7 +142,7 @@ def _edit(change: types.TextDocumentContentChangeEvent) -> Edit | str:
 
 def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
     """Forget a document."""
-    ls.session.closed(params.text_document.uri)
+    ls.session.closed(key_of(params.text_document.uri))
 
 
 @at_once
@@ -159,7 +160,7 @@ def completion(ls: Server, params: types.CompletionParams) -> Answer[types.Compl
 def _look(ls: Server, params: Where) -> Snapshot | None:
     """Return the document as it is while the request is read: changes that follow it may be here already."""
     try:
-        return ls.session.look(params.text_document.uri)
+        return ls.session.look(key_of(params.text_document.uri))
     except Exception as error:
         _failed(ls, error)
         return None

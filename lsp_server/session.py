@@ -19,7 +19,7 @@ from typing import Any
 from diffusion.confidence import cut, settled
 from diffusion.request import UNSURE, Draft, Hole, InfillRequest
 from lsp_server.options import Options, from_client
-from lsp_server.suggest import cleanup, context, feedback, holes
+from lsp_server.suggest import cleanup, context, feedback, holes, refusals
 from lsp_server.suggest.candidates import ALTERNATIVE, Verdict, propose
 from lsp_server.suggest.drafts import DRAFT, STATUS, Suggestion, draft_params
 from lsp_server.suggest.holes import Plan
@@ -119,7 +119,7 @@ class Session:
         assert document is not None
         snapshot = document.unparsed()
         if snapshot.text.strip():
-            self._prepare(uri, context.infill_request(snapshot, Plan(0, 0, (Hole(),), 0), self.options))
+            self._prepare(snapshot.uri, context.infill_request(snapshot, Plan(0, 0, (Hole(),), 0), self.options))
 
     def _prepare(self, uri: str, request: InfillRequest) -> None:
         """Queue the encoding of a context, with the model if it is there or on its way."""
@@ -144,13 +144,9 @@ class Session:
         document = self.documents.get(uri)
         if document is None:
             return "the document is not open"
-        if context.is_secret(uri):
-            return "its name says that it holds secrets"
         if document.too_large:
             return "it is larger than maxFileBytes"
-        if document.language in self.options.disabled_languages:
-            return f"language {document.language!r} is disabled"
-        return ""
+        return refusals.name_refusal(document.uri, document.language, self.options)
 
     def look(self, uri: str) -> Snapshot | None:
         """Return the document that a new request is made for, as it is now; None where there are no completions."""
@@ -219,7 +215,7 @@ class Session:
         request = context.infill_request(snapshot, plan, self.options)
         if self.options.other_files:
             found = self.documents.others(snapshot.uri, snapshot.language)
-            others = [other for other in found if context.may_be_shown(other.uri)]
+            others = [other for other in found if refusals.may_be_context(other, self.options)]
             chunks = self._related.choose(snapshot, plan.start, others)
             texts = tuple(other.text for other in others)
             request = dataclasses.replace(request, other_files=chunks, recall_from=texts)
@@ -257,8 +253,11 @@ class Session:
 
         def work(engine: Infiller, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
             """Denoise, judge and repair (called in the model thread)."""
+            if refusal := refusals.refusal(snapshot, self.options):
+                logger.info("no completion: %s", refusal)
+                return
             exact = engine.info.get("policy") == "verdict"
-            return propose(engine, request, judge, cancelled, n, self.options.syntax_feedback, least, exact)
+            yield from propose(engine, request, judge, cancelled, n, self.options.syntax_feedback, least, exact)
 
         job = self.worker.submit(snapshot.uri, request, on_draft, work)
         try:

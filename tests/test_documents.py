@@ -140,3 +140,20 @@ def test_the_language_comes_from_the_file_name_where_the_editor_says_nothing() -
     assert syntax.language_of("plaintext", "file:///x/a.pyi") == "python"
     assert syntax.language_of("rust", "file:///x/a.py") == "rust"
     assert syntax.language_of("", "file:///x/Makefile") == ""
+
+
+def test_any_spelling_of_its_uri_finds_a_document_and_the_client_keeps_its_own() -> None:
+    documents = Documents()
+    documents.open("file:///C%3A/a%20b.py", 1, "python", "x = 1\n")
+    documents.change("file:///c:/a b.py", 2, [Edit((0, 4), (0, 5), "2")])
+    document = documents.get("file:///c%3a/a%20b.py")
+    assert document is not None
+    for one in (document.snapshot(), document.unparsed()):
+        assert (one.uri, one.client_uri) == ("file:///c:/a%20b.py", "file:///C%3A/a%20b.py")
+        assert one.text == "x = 2\n"
+    assert documents.others("file:///C:/a%20b.py", "python") == []
+    assert [one.text for one in documents.others("file:///c.py", "python")] == ["x = 2\n"]
+    documents.close("FILE:///c:/a b.py")
+    assert documents.get("file:///C%3A/a%20b.py") is None
+    documents.open("file:///c%3A/a%20b.py", 1, "python", "x = 3\n")
+    assert [one.text for one in documents.others("file:///c.py", "python")] == ["x = 3\n"]

@@ -1,7 +1,7 @@
 """Open documents: incremental text, incremental tree-sitter trees, and positions in the client's encoding.
 
 Rule: only open, change and close mutate; all other code gets a frozen Snapshot. Offsets are code points of the text,
-columns are in the units negotiated with the client.
+columns are in the units negotiated with the client. Any spelling of a document's URI finds it.
 
     documents = Documents("utf-16"); documents.open("file:///a.py", 1, "python", "x = 1"); documents.get("file:///a.py")
 """
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from lsp_server.text import syntax
 from lsp_server.text.lines import Edit, Lines, Point, count_chars, count_units, line_end, line_starts, moved_starts
+from lsp_server.text.uris import key_of
 
 if TYPE_CHECKING:
     from tree_sitter import Tree
@@ -29,7 +30,10 @@ MANY_EDITS = 20  # from here on one parse of all is quicker than an edited tree
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One version of one document. `tree` is None where the language has no grammar."""
+    """One version of one document. `tree` is None where the language has no grammar.
+
+    `uri` is the key of an open document, `client_uri` its client's spelling, "" where that is the same.
+    """
 
     uri: str
     version: int
@@ -38,6 +42,7 @@ class Snapshot:
     tree: Tree | None
     lines: Sequence[int]
     encoding: str = "utf-16"
+    client_uri: str = ""
 
     def offset_at(self, line: int, column: int) -> int | None:
         """Return the offset of a client position; None below the last line; past a line's end is its end."""
@@ -89,7 +94,7 @@ class Document:
 
     def __init__(self, uri: str, version: int, language: str, text: str, encoding: str, max_bytes: int) -> None:
         """Take the text of `didOpen`; a text over `max_bytes` is not kept at all."""
-        self.uri = uri
+        self.uri, self.client_uri = key_of(uri), uri
         self.version = version
         self.language = language
         self.max_bytes = max_bytes
@@ -171,7 +176,7 @@ class Document:
     def unparsed(self) -> Snapshot:
         """Return this version without its tree: parsing a long file takes longer than a draft may wait."""
         lines = tuple(self._lines)
-        return Snapshot(self.uri, self.version, self._text, self.language, None, lines, self._encoding)
+        return Snapshot(self.uri, self.version, self._text, self.language, None, lines, self._encoding, self.client_uri)
 
     def snapshot(self) -> Snapshot:
         """Return this version, parsed; parsing happens here, once per version that anyone asks for."""
@@ -186,6 +191,7 @@ class Document:
                 self._tree.copy() if self._tree is not None else None,  # `edit` must not reach a snapshot's tree
                 tuple(self._lines),
                 self._encoding,
+                self.client_uri,
             )
         return self._snapshot
 
@@ -203,12 +209,13 @@ class Documents:
     def open(self, uri: str, version: int, language_id: str, text: str) -> Document:
         """Take a document that the editor opened (again)."""
         language = syntax.language_of(language_id, uri)
-        self._open[uri] = Document(uri, version, language, text, self.encoding, self.max_bytes)
-        return self._open[uri]
+        document = Document(uri, version, language, text, self.encoding, self.max_bytes)
+        self._open[document.uri] = document
+        return document
 
     def change(self, uri: str, version: int, edits: Sequence[Edit | str]) -> None:
         """Apply a `didChange`; one for an unknown document or an older version is logged and ignored."""
-        document = self._open.get(uri)
+        document = self.get(uri)
         if document is None:
             logger.warning("didChange for a document that is not open: ignored")
         elif version < document.version:
@@ -218,19 +225,21 @@ class Documents:
 
     def close(self, uri: str) -> None:
         """Forget a document, but for what the last few closed ones said."""
-        document = self._open.pop(uri, None)
+        document = self._open.pop(key_of(uri), None)
         if document is None:
             logger.warning("didClose for a document that is not open: ignored")
         elif not document.too_large:
-            self._closed = [*(one for one in self._closed if one.uri != uri), document.unparsed()][-MAX_CLOSED:]
+            earlier = [one for one in self._closed if one.uri != document.uri]
+            self._closed = [*earlier, document.unparsed()][-MAX_CLOSED:]
 
     def others(self, uri: str, language: str) -> list[Snapshot]:
         """Return the other documents of a language, open or closed lately, without their trees."""
+        key = key_of(uri)
         now = [one.unparsed() for one in self._open.values() if not one.too_large]
         known = {one.uri for one in now}
         every = [*(one for one in self._closed if one.uri not in known), *now]
-        return [one for one in every if one.uri != uri and one.language == language]
+        return [one for one in every if one.uri != key and one.language == language]
 
     def get(self, uri: str) -> Document | None:
         """Return an open document."""
-        return self._open.get(uri)
+        return self._open.get(key_of(uri))
