@@ -125,20 +125,20 @@ train: export GLIBC_TUNABLES := glibc.malloc.mmap_max=0:glibc.malloc.trim_thresh
 train: $(VENV)/.dev ## train, or go on training, for MINUTES (90)
 	$(BIN)/mezzotint train run --corpus $(CORPUS)/data --minutes $(or $(MINUTES),90)
 
-# On a machine with a CUDA GPU, whose Python has what docs/training.md names: nothing is installed. Calling it again goes on
-# where it stopped; with CALL=9 a call ends after nine minutes and leaves what it has, in pieces that `cat` puts together (docs/training.md).
+# On a machine with a CUDA GPU, whose Python has what docs/training.md names: nothing is installed. Each call goes on where the last
+# one stopped, for MINUTES; DECAY of them, in the last call, let the rate fall to 0. What a call leaves in OUT is in pieces that
+# `cat` puts together (docs/training.md). FROM: the model to start from, by default the one in this checkout.
 GPU_RUN := build/train_gpu
-train-gpu: ## on a machine with a GPU: corpus, the full shape for MINUTES (25), the model in OUT (build/train_gpu/out)
-	test -d $(GPU_RUN)/texts || $(PYTHON) -m diffusion.train.cli collect --out $(GPU_RUN)/texts \
-	  $(ROOTS) $(if $(EXCLUDE),--exclude $(EXCLUDE))
-	test -f $(GPU_RUN)/corpus/sources.json || $(PYTHON) -m diffusion.train.cli corpus --vocab-size 16384 \
-	  --texts $(GPU_RUN)/texts --out $(GPU_RUN)/corpus
-	$(PYTHON) -m diffusion.train.cli run --corpus $(GPU_RUN)/corpus --out $(GPU_RUN)/run --device $(or $(DEVICE),cuda) \
-	  --minutes $(or $(MINUTES),25) --call-minutes $(or $(CALL),inf) --lr 1.5e-3 $(or $(SCALE),--rows 1280 --sequences 64 --accumulate 2 \
-	  --workers 12 --set d_model=512 n_layers=10 n_heads=8 n_kv_heads=2 d_ff=1408 max_context=1024)
-	$(PYTHON) -m diffusion.train.cli export --int8 --run $(GPU_RUN)/run --corpus $(GPU_RUN)/corpus --to $(GPU_RUN)/model
-	mkdir -p $(or $(OUT),$(GPU_RUN)/out) && cp $(GPU_RUN)/model/*.json $(GPU_RUN)/run/metrics.jsonl $(or $(OUT),$(GPU_RUN)/out)
-	split -b 12M $(GPU_RUN)/model/model.safetensors $(or $(OUT),$(GPU_RUN)/out)/model.safetensors.
+GPU_CORPUS = $(firstword $(wildcard $(CORPUS)/data) $(GPU_RUN)/corpus)
+FROM ?= diffusion/weights
+train-gpu: ## on a machine with a GPU: corpus, the default model trained for MINUTES (8) more, the result in OUT (build/train_gpu/out)
+	test -f $(GPU_CORPUS)/sources.json || { $(PYTHON) -m diffusion.train.cli collect --out $(GPU_RUN)/texts \
+	  $(ROOTS) $(if $(EXCLUDE),--exclude $(EXCLUDE)) && $(PYTHON) -m diffusion.train.cli corpus --tokenizer $(FROM) \
+	  --texts $(GPU_RUN)/texts --out $(GPU_CORPUS); }
+	$(PYTHON) -m diffusion.train.cli run --from $(FROM) --corpus $(GPU_CORPUS) --out $(GPU_RUN)/run --device $(or $(DEVICE),cuda) \
+	  --minutes $(or $(MINUTES),8) --decay-minutes $(or $(DECAY),0) $(or $(SCALE),--sequences 32 --together 32 --workers 12 --lr 3e-4)
+	$(PYTHON) -m diffusion.train.cli export --int8 --run $(GPU_RUN)/run --corpus $(GPU_CORPUS) --to $(GPU_RUN)/model
+	mkdir -p $(or $(OUT),$(GPU_RUN)/out) && tar -C $(GPU_RUN) -cz model run/metrics.jsonl | split -b 15M - $(or $(OUT),$(GPU_RUN)/out)/model.tgz.
 
 picture: $(VENV)/.run ## the picture in the README, from a real completion
 	$(BIN)/python docs/make_picture.py $(DEMO) docs/completion.svg

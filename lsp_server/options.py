@@ -48,6 +48,8 @@ class Options:
         other_files: let the model see parts of other open files.
         draft_delay_ms: wait between drafts, for demonstrations and screenshots.
         disabled_languages: LSP language ids that get no completions.
+        schemes: URI schemes that are served besides file, untitled, notebook cells, vscode-vfs and vscode-remote.
+        secret_patterns: globs of names, or with a slash of ends of paths, that are secret besides the known ones.
         log_level: how much is written to stderr; `--log-level` on the command line holds against it.
     """
 
@@ -70,6 +72,8 @@ class Options:
     other_files: bool = True
     draft_delay_ms: int = _number(0, 0, 10_000)
     disabled_languages: tuple[str, ...] = ()
+    schemes: tuple[str, ...] = ()
+    secret_patterns: tuple[str, ...] = ()
     log_level: str = _choice("info", *LOG_LEVELS)
 
 
@@ -110,7 +114,7 @@ def _complaint(spec: dataclasses.Field[Any], value: object) -> str:
         return "" if good else f"a whole number from {low} to {high}"
     if isinstance(default, tuple):
         good = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
-        return "" if good else "a list of language ids"
+        return "" if good else "a list of strings"
     choices = spec.metadata.get("choices")
     if choices:
         return "" if value in choices else "one of " + ", ".join(map(repr, choices))

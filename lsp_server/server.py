@@ -31,6 +31,7 @@ from lsp_server.session import Session
 from lsp_server.suggest import drafts
 from lsp_server.suggest.completion import Question
 from lsp_server.text.lines import Edit
+from lsp_server.text.uris import key_of
 
 if TYPE_CHECKING:
     from lsp_server.worker import Infiller
@@ -129,7 +130,7 @@ def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
 def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
     """Apply changes to a document."""
     document = params.text_document
-    ls.session.changed(document.uri, document.version, [_edit(change) for change in params.content_changes])
+    ls.session.changed(key_of(document.uri), document.version, [_edit(change) for change in params.content_changes])
 
 
 def _edit(change: types.TextDocumentContentChangeEvent) -> Edit | str:
@@ -142,7 +143,7 @@ def _edit(change: types.TextDocumentContentChangeEvent) -> Edit | str:
 
 def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
     """Forget a document."""
-    ls.session.closed(params.text_document.uri)
+    ls.session.closed(key_of(params.text_document.uri))
 
 
 @at_once
@@ -161,7 +162,7 @@ def completion(ls: Server, params: types.CompletionParams) -> Answer[types.Compl
 def _look(ls: Server, params: Where, invoked: bool = False) -> Question | None:
     """Return what is asked, of the documents as they are while it is read: changes that follow may be here already."""
     try:
-        uri, position = params.text_document.uri, params.position
+        uri, position = key_of(params.text_document.uri), params.position
         return ls.session.look(uri, position.line, position.character, params.work_done_token, invoked=invoked)
     except Exception as error:
         _failed(ls, error)

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from lsp_server.options import Options, from_client
-from lsp_server.suggest import completion, context
+from lsp_server.suggest import completion, refusals
 from lsp_server.suggest.completion import ASKED, News, Question
 from lsp_server.suggest.drafts import DRAFT, STATUS, Suggestion
 from lsp_server.suggest.live import Memory
@@ -118,7 +118,7 @@ class Session:
         if snapshot.text.strip():
             others = self.documents.others(uri, snapshot.language)
             work = partial(completion.prepare, snapshot, others, self.options, self._related)
-            self._submit(Job(uri, work, ahead=True))
+            self._submit(Job(snapshot.uri, work, ahead=True))
 
     def _submit(self, job: Job) -> None:
         """Queue a job, with the model if it is there or on its way."""
@@ -141,13 +141,9 @@ class Session:
         document = self.documents.get(uri)
         if document is None:
             return "the document is not open"
-        if context.is_secret(uri):
-            return "its name says that it holds secrets"
         if document.too_large:
             return "it is larger than maxFileBytes"
-        if document.language in self.options.disabled_languages:
-            return f"language {document.language!r} is disabled"
-        return ""
+        return refusals.name_refusal(document.uri, document.language, self.options)
 
     def look(
         self, uri: str, line: int, column: int, token: int | str | None = None, *, invoked: bool = False

@@ -100,8 +100,8 @@ def test_an_empty_file_is_completed_too(tmp_path: Path, capsys: pytest.CaptureFi
         ("a.py", b"x = 1\n", "1:7", "column 7 is outside of line 1"),
         ("a.py", b"x = 1\n", "1:0", "column 0 is outside of line 1"),
         ("latin.py", b"# caf\xe9\n", "1:1", "is not UTF-8: byte 0xe9 at offset 5"),
-        (".env", b"TOKEN=1\n", "1:1", "keys or passwords"),
-        ("id_rsa", b"-----\n", "1:1", "keys or passwords"),
+        (".env", b"TOKEN=1\n", "1:1", "secrets"),
+        ("id_rsa", b"-----\n", "1:1", "secrets"),
         ("huge.py", b"#" * 1_000_001, "1:1", "are not completed"),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_link_to_a_secret_is_a_secret(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / ".env").write_text("TOKEN=1")
     (tmp_path / "link.txt").symlink_to(tmp_path / ".env")
     assert main([f"{tmp_path / 'link.txt'}:1:1"]) == 2
-    assert "keys or passwords" in capsys.readouterr().err
+    assert "secrets" in capsys.readouterr().err
 
 
 def test_files_in_a_folder_of_keys_are_secret_and_odd_names_are_seen_whole(
@@ -154,7 +154,7 @@ def test_files_in_a_folder_of_keys_are_secret_and_odd_names_are_seen_whole(
     for path in (tmp_path / ".ssh" / "config", tmp_path / "a#b.pem", tmp_path / "a?b.pem", tmp_path / "%2Fb.pem"):
         path.write_text("KEY=1")
         assert main([f"{path}:1:1"]) == 2
-        assert "keys or passwords" in capsys.readouterr().err
+        assert "secrets" in capsys.readouterr().err
 
 
 def test_wrong_weights_are_one_line_and_exit_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

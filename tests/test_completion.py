@@ -10,7 +10,7 @@ import pytest
 
 from diffusion.request import FROM_MASKS, Draft, InfillRequest
 from lsp_server.options import Options
-from lsp_server.suggest import completion, live
+from lsp_server.suggest import completion, live, refusals
 from lsp_server.suggest.completion import ASKED, News, Question, complete
 from lsp_server.suggest.related import Related
 from lsp_server.text.documents import Snapshot, snapshot
@@ -140,7 +140,7 @@ def test_other_files_are_chosen_for_as_many_tokens_as_the_engine_sees(monkeypatc
 
 
 def test_what_may_not_be_shown_is_no_context(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(completion.context, "is_ignored", lambda uri: uri.endswith("b.py"))
+    monkeypatch.setattr(refusals, "is_ignored", lambda uri: uri.endswith("b.py"))
     engine = Says("1")
     answer(ask("settings = read_settings(path¦\n", (), OTHER, dataclasses.replace(OTHER, uri="file:///.env")), engine)
     assert (engine.asked[0].other_files, engine.asked[0].recall_from) == ((), ())
@@ -170,3 +170,11 @@ def test_ahead_of_time_the_beginning_is_encoded_and_other_files_are_looked_at() 
     completion.prepare(here, (OTHER,), Options(), related, engine, lambda: False)
     assert [(request.prefix, request.suffix) for request in engine.prepared] == [("", "x = 1\n")]
     assert len(related._indexed) == 1
+
+
+def test_a_document_that_is_refused_is_neither_completed_nor_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusals, "refusal", lambda snapshot, options: "it holds a secret")
+    engine, question = Says("1"), ask("x = ¦\n", drafts=True)
+    assert answer(question, engine) == ([], [])
+    completion.prepare(question.snapshot, (), Options(), Related(), engine, lambda: False)
+    assert engine.asked == engine.prepared == []

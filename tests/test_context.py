@@ -1,41 +1,12 @@
 from __future__ import annotations
 
-import pytest
-
 from diffusion.request import Hole
 from lsp_server.options import Options
-from lsp_server.suggest.context import frame, infill_request, is_secret, windows
+from lsp_server.suggest.context import frame, infill_request, windows
 from lsp_server.suggest.holes import plan_at
 from lsp_server.text.documents import snapshot
 
 LINES = "".join(f"line {number}\n" for number in range(1000))
-
-
-@pytest.mark.parametrize(
-    ("uri", "secret"),
-    [
-        ("file:///p/.env", True), ("file:///p/.env.local", True), ("file:///p/%2Eenv", True), ("file:///p/a.pem", True),
-        ("file:///h/.ssh/id_rsa", True), ("file:///h/.aws/credentials", True), ("file:///p/Secrets.yaml", True),
-        ("C:\\p\\server.KEY", True), ("file:///p/app.py", False), ("file:///p/credentials.py", False),
-        ("file:///p/environment.yml", False), ("file:///p/keys.ts", False),
-        ("file:///p/.envrc", True), ("file:///p/.env-prod", True), ("file:///p/.env_local", True),
-        ("file:///p/env.local", True), ("file:///p/.env.example", False), ("file:///p/.env.local.sample", False),
-        ("file:///p/env.ts", False), ("file:///p/env.d.ts", False), ("file:///p/terraform.tfstate", True),
-        ("file:///p/terraform.tfstate.backup", True), ("file:///p/client_secret_1.apps.json", True),
-        ("file:///p/service-account-prod.json", True), ("file:///p/services.json", False),
-        ("file:///h/kubeconfig", True), ("file:///h/.kube/config", True), ("file:///p/server.key.enc", True),
-        ("file:///p/key.pem.bak", True), ("file:///p/.env.swp", True), ("file:///p/id_rsa~", True),
-        ("file:///h/.vault-token", True), ("file:///h/.dockercfg", True), ("file:///h/.Renviron", True),
-        ("file:///p/.git/config", True), ("file:///h/.ssh/config", True), ("file:///h/.aws/config", True),
-        ("file:///h/.gnupg/gpg.conf", True), ("file:///p/.gitignore", False), ("file:///p/.github/ci.yml", False),
-        ('git:/p/.env?{"path":"/p/.env","ref":"~"}', True), ("file:///p/.env?x#y", True), ("untitled:.env", True),
-        ("git:/p/app.ts?ref=.env", False), ("file://[p/.env", True), ("file:///p/a#b.pem", True),
-        ("file:///p/a.pem#b", True),
-        ("C:\\h\\.ssh\\config", True),
-    ],
-)  # fmt: skip
-def test_secret_files(uri: str, secret: bool) -> None:
-    assert is_secret(uri) == secret
 
 
 def test_a_short_file_is_seen_whole_and_with_lf_line_ends() -> None:

@@ -173,3 +173,20 @@ def test_of_many_or_large_other_documents_those_that_were_used_last_are_given() 
     assert texts == ["changed", *map(str, range(11, MAX_OTHERS + 10))]
     documents.open("file:///large", 1, "python", "x" * MAX_OTHER_CHARS)
     assert [one.uri for one in documents.others("file:///7", "python")] == ["file:///large"]
+
+
+def test_any_spelling_of_its_uri_finds_a_document_and_the_client_keeps_its_own() -> None:
+    documents = Documents()
+    documents.open("file:///C%3A/a%20b.py", 1, "python", "x = 1\n")
+    documents.change("file:///c:/a b.py", 2, [Edit((0, 4), (0, 5), "2")])
+    document = documents.get("file:///c%3a/a%20b.py")
+    assert document is not None
+    taken = document.snapshot()
+    assert (taken.uri, taken.client_uri) == ("file:///c:/a%20b.py", "file:///C%3A/a%20b.py")
+    assert taken.text == "x = 2\n"
+    assert documents.others("file:///C:/a%20b.py", "python") == ()
+    assert [one.text for one in documents.others("file:///c.py", "python")] == ["x = 2\n"]
+    documents.close("FILE:///c:/a b.py")
+    assert documents.get("file:///C%3A/a%20b.py") is None
+    documents.open("file:///c%3A/a%20b.py", 1, "python", "x = 3\n")
+    assert [one.text for one in documents.others("file:///c.py", "python")] == ["x = 3\n"]

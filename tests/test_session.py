@@ -9,7 +9,7 @@ import pytest
 
 from diffusion.request import Draft, InfillRequest
 from lsp_server.session import Session
-from lsp_server.suggest import cleanup, context, feedback, holes, related
+from lsp_server.suggest import cleanup, context, feedback, holes, refusals, related
 from lsp_server.suggest.drafts import Suggestion
 from lsp_server.text import syntax
 from lsp_server.text.lines import Edit
@@ -168,7 +168,7 @@ def test_the_event_loop_neither_parses_nor_plans_nor_asks_the_disk(monkeypatch: 
 
     noted(syntax, "parse")
     noted(holes, "plan_at")
-    noted(context, "is_ignored")
+    noted(refusals, "is_ignored")
     noted(context, "infill_request")
     noted(related, "names_in")
     noted(cleanup, "clean")

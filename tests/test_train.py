@@ -14,8 +14,9 @@ from diffusion.model.load import load_model
 from diffusion.tokenizer import Tokenizer
 from diffusion.train import corpus
 from diffusion.train.batches import Batch, visible
-from diffusion.train.cli import main, parse_settings, with_earlier
+from diffusion.train.cli import main, parse_settings
 from diffusion.train.cuts import TokenTable, argument_span, block_span, choose_hole, rest_of_line
+from diffusion.train.export import notice_of, with_earlier
 from diffusion.train.feed import feed
 from diffusion.train.loop import RunConfig, train
 from diffusion.train.step import attention, block_mask, dense_masks, learning_rate
@@ -171,10 +172,18 @@ def test_a_short_run_learns_checkpoints_resumes_and_exports(tmp_path: Path) -> N
     merged = with_earlier(record)
     assert merged["corpus"]["packages"] == {"old": {}, "new": {}}
     assert merged["earlier"] == [{"run": {"lr": 1}, "metrics": {"step": 16}}]
+    assert merged["run"]["start_from"] == "out"  # and no path of this machine
     stored = model.embed.weight
     read = load_model(tmp_path / "out")[0].embed.weight
     assert not torch.equal(read, stored)
     assert bool(((read - stored).abs() <= stored.abs().amax(1, keepdim=True) / 254 * 1.001).all())  # half a step
+
+
+def test_the_notice_names_the_base_and_every_package() -> None:
+    text = notice_of({"attrs": {"version": "1", "licence": "MIT"}}, "Made by somebody.\n")
+    assert "Made by somebody." in text
+    assert "  attrs 1: MIT" in text
+    assert "began as" not in notice_of({}, "")
 
 
 def test_training_without_a_corpus_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

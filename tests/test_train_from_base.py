@@ -26,7 +26,7 @@ from tests.models import SMALL
 SHAPE = ModelConfig(
     d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=48, qk_norm=False, extras=False, shift=True, max_context=512
 )
-RUN = BaseRun(rows=640, told=400, sequences=1, lr=1e-2, warmup_steps=1, minutes=0.03)
+RUN = BaseRun(rows=640, told=400, sequences=2, together=2, compile=False, lr=1e-2, warmup_steps=1, minutes=0.03)
 
 
 def small_model() -> Transformer:

@@ -19,12 +19,13 @@ CLIENT_ONLY = {"command", "package", "enable"}  # how the server is found, and w
 NO_SETTING = {"status", "disabledLanguages"}  # the status item always wants the first; `enable` does the second
 OTHER_DEFAULT = {"drafts": True}  # this client can draw them
 COMPARED = ("type", "default", "minimum", "maximum", "enum")
-KINDS = {bool: "boolean", int: "integer", str: "string"}
+KINDS = {bool: "boolean", int: "integer", str: "string", tuple: "array"}
 
 
 def wanted(name: str, spec: dataclasses.Field[Any]) -> dict[str, Any]:
     """What package.json must say of an option."""
-    setting = {"type": KINDS[type(spec.default)], "default": OTHER_DEFAULT.get(name, spec.default)}
+    default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
+    setting = {"type": KINDS[type(spec.default)], "default": OTHER_DEFAULT.get(name, default)}
     if "range" in spec.metadata:
         setting["minimum"], setting["maximum"] = spec.metadata["range"]
     if "choices" in spec.metadata:
@@ -52,6 +53,11 @@ def test_every_setting_is_described() -> None:
 
 def test_a_workspace_cannot_choose_what_is_started_or_installed() -> None:
     assert {SETTINGS[name]["scope"] for name in ("command", "package", "model")} == {"machine"}
+
+
+def test_a_workspace_can_neither_widen_what_is_served_nor_drop_what_is_secret() -> None:
+    assert {SETTINGS[name]["scope"] for name in ("schemes", "secretPatterns")} == {"machine"}
+    assert {SETTINGS[name]["items"]["type"] for name in ("schemes", "secretPatterns")} == {"string"}
 
 
 def test_a_folder_that_is_not_trusted_is_given_no_say() -> None:

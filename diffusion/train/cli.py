@@ -9,7 +9,6 @@ import argparse
 import json
 import math
 import re
-import shutil
 import site
 import sys
 from dataclasses import fields
@@ -30,15 +29,6 @@ The recipe, in four commands:
               checkpoints every minute, and resumes from the last checkpoint in --out when called again.
   4. export   Copies the trained model (config.json, tokenizer.json, model.safetensors) and the record of its training
               (training.json) to a model folder, by default the one that the package ships.
-"""
-
-NOTICE_HEAD = """\
-Mezzotint
-Copyright 2026 the Mezzotint authors
-
-The embedded model (diffusion/weights) was trained on the source code of the following packages, as installed from
-their public releases ("python" is the standard library). No source text of theirs is part of this distribution.
-
 """
 
 
@@ -68,9 +58,10 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--minutes", type=float, default=90.0, help="length of the whole run, resumed parts included")
     run.add_argument("--call-minutes", type=float, default=math.inf, help="stop after so many; call again to go on")
     run.add_argument("--device", default="cpu", help="cpu or cuda")
-    run.add_argument("--lr", type=float, default=3e-3)
-    run.add_argument("--rows", type=int, default=640, help="of a packed sequence, context and canvases")
-    run.add_argument("--sequences", type=int, default=5, help="in one forward pass")
+    run.add_argument("--lr", type=float, help="default 3e-3; with --from 1e-4")
+    run.add_argument("--rows", type=int, help="of a packed sequence, context and canvases (640; with --from 1,024)")
+    run.add_argument("--sequences", type=int, help="in one forward pass (5); with --from: per optimizer step (1)")
+    run.add_argument("--together", type=int, help="with --from: of the sequences, those in one forward pass (1)")
     run.add_argument("--accumulate", type=int, default=3, help="forward passes per optimizer step")
     run.add_argument("--workers", type=int, default=0, help="processes that draw batches (0: the training process)")
     run.add_argument("--from", dest="base", type=Path, help="folder of a causal base: learn our layout and a canvas")
@@ -158,15 +149,13 @@ def start_run(args: argparse.Namespace) -> None:
         model=ModelConfig(**shape),  # type: ignore[arg-type]
         recipe=Recipe(**recipe),  # type: ignore[arg-type]
         minutes=args.minutes,
-        lr=args.lr,
-        rows=args.rows,
-        sequences=args.sequences,
         accumulate=args.accumulate,
         workers=args.workers,
         seed=args.seed,
         device=args.device,
         compile=not args.no_compile,
         start_from=args.start_from,
+        **given(args, "lr", "rows", "sequences"),
     )
     train(args.corpus, args.out, config, args.call_minutes)
 
@@ -175,8 +164,16 @@ def run_from_base(args: argparse.Namespace) -> None:
     """`run --from`: train a causal base for `--minutes` more."""
     from diffusion.train.from_base import BaseRun, train
 
-    config = BaseRun(args.minutes, args.decay_minutes, seed=args.seed, device=args.device)
+    config = BaseRun(
+        args.minutes, args.decay_minutes, seed=args.seed, device=args.device, workers=args.workers,
+        compile=not args.no_compile, **given(args, "lr", "rows", "sequences", "together"),
+    )  # fmt: skip
     print(json.dumps(train(args.base, args.corpus, args.out, config)))
+
+
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the arguments that were given."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def parse_settings(settings: list[str]) -> tuple[dict[str, int], dict[str, float]]:
@@ -208,47 +205,11 @@ def parse_settings(settings: list[str]) -> tuple[dict[str, int], dict[str, float
 def export_run(args: argparse.Namespace) -> None:
     """`export`: model files and training.json."""
     from diffusion.model.config import EMBEDDED
+    from diffusion.train.export import export
 
-    target, model = args.to or EMBEDDED, args.run / "model"
-    metrics = (args.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    target.mkdir(parents=True, exist_ok=True)
-    if args.int8:
-        import torch
-
-        from diffusion.model.load import load_model, save_model
-
-        save_model(target, load_model(model)[0], (model / "tokenizer.json").read_bytes(), torch.int8)
-    else:
-        for name in ("config.json", "tokenizer.json", "model.safetensors"):
-            shutil.copyfile(model / name, target / name)
-    record = with_earlier(
-        {
-            "run": json.loads((args.run / "run.json").read_text(encoding="utf-8")),
-            "metrics": json.loads(metrics[-1]),
-            "corpus": json.loads((args.corpus / "sources.json").read_text(encoding="utf-8")),
-        }
-    )
-    (target / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    if args.notice:
-        args.notice.write_text(notice(record["corpus"]["packages"]), encoding="utf-8")
+    target = args.to or EMBEDDED
+    export(args.run, args.corpus, target, int8=args.int8, notice=args.notice)
     print(f"wrote {target}")
-
-
-def with_earlier(record: dict[str, Any]) -> dict[str, Any]:
-    """A record with the runs whose weights it started from, and their packages among its own."""
-    started = Path(record["run"].get("start_from") or ".") / "training.json"
-    if not started.exists():
-        return record
-    last = json.loads(started.read_text(encoding="utf-8"))
-    packages = {**last["corpus"]["packages"], **record["corpus"].get("packages", {})}
-    earlier = [*last.get("earlier", []), {"run": last["run"], "metrics": last["metrics"]}]
-    return {**record, "corpus": {**record["corpus"], "packages": packages}, "earlier": earlier}
-
-
-def notice(packages: dict[str, dict[str, object]]) -> str:
-    """The NOTICE file: every package whose source the model was trained on, with version and licence."""
-    rows = [f"  {name} {about['version']}: {about['licence']}" for name, about in sorted(packages.items())]
-    return NOTICE_HEAD + "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ learning rate holds; `decay_minutes` at the end of a call let it fall to zero fo
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 import signal
 import sys
 import time
@@ -25,26 +27,34 @@ from diffusion.model.transformer import Transformer
 from diffusion.train.base_loss import freeze, losses_at, told_rows
 from diffusion.train.batches import Batch, Packer
 from diffusion.train.dataset import Dataset
+from diffusion.train.export import KEPT
+from diffusion.train.feed import feed
 from diffusion.train.recipe import VERDICT, Recipe
 from diffusion.train.step import attention_mask, clip, set_learning_rate
 
-SAVE_S, CHECK_S = 300, 1200
-N_CHECKS = 24  # held-out sequences
+SAVE_S, CHECK_S = 300, 2400
+N_CHECKS = 16  # held-out sequences
 
 
 @dataclass(frozen=True)
 class BaseRun:
-    """What a run is. `rows` in a sequence, of which `told` have logits; `sequences` per optimizer step."""
+    """What a run is. `rows` in a sequence, of which `told` have logits.
+
+    `sequences` per optimizer step, of which `together` go through the model at once; `workers` processes draw them.
+    """
 
     minutes: float = 60.0
     decay_minutes: float = 0.0
     rows: int = 1024
     told: int = 640
     sequences: int = 1
+    together: int = 1
+    workers: int = 0
     lr: float = 1e-4
     warmup_steps: int = 100
     seed: int = 0
     device: str = "cpu"
+    compile: bool = True
     recipe: Recipe = field(default_factory=lambda: VERDICT)
 
 
@@ -60,17 +70,22 @@ class At:
 def train(base: Path, corpus: Path, out: Path, config: BaseRun) -> dict[str, object]:
     """Train for `config.minutes`, or until SIGTERM or SIGINT; returns the last metrics."""
     out.mkdir(parents=True, exist_ok=True)
+    about = {**asdict(config), "start_from": str(base)}
+    (out / "run.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     folder = open_folder(base)
     tokenizer = folder.tokenizer()
     model = load_weights(folder).to(config.device).requires_grad_(True).train()
     embed = freeze(model, tokenizer.specials)
     model.to(config.device)
+    if config.compile:
+        for block in model.blocks:  # one by one: all are one graph, which is compiled once
+            block.compile(dynamic=False)
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad], lr=config.lr, betas=(0.9, 0.95), weight_decay=0.01
     )
     at = resume(out, model, optimizer)
-    packer = Packer(
-        Dataset.open(corpus, tokenizer), config.rows, (config.seed, at.step), config.recipe, folder.layout,
+    batches = feed(
+        corpus, config.rows, config.together, (config.seed, at.step), config.workers, config.recipe, folder.layout,
         folder.config.shift,
     )  # fmt: skip
     checks = check_batches(corpus, folder, config)
@@ -86,7 +101,7 @@ def train(base: Path, corpus: Path, out: Path, config: BaseRun) -> dict[str, obj
     means: list[float] = []
     while (left := 60 * config.minutes - (time.monotonic() - started)) > 0 and not stopped:
         set_learning_rate([optimizer], rate_at(at.step, left, config))
-        pair = one_step(model, optimizer, packer, config, generator)
+        pair = one_step(model, optimizer, batches, config, generator)
         means = [0.97 * mean + 0.03 * value for mean, value in zip(means or pair, pair, strict=True)]
         now = time.monotonic()
         at = At(at.step + 1, at.rows + config.rows * config.sequences, before + now - started)
@@ -111,38 +126,42 @@ def rate_at(step: int, left_s: float, config: BaseRun) -> float:
 
 
 def one_step(
-    model: Transformer, optimizer: torch.optim.Optimizer, packer: Packer, config: BaseRun, generator: torch.Generator
+    model: Transformer,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[Batch],
+    config: BaseRun,
+    generator: torch.Generator,
 ) -> list[float]:
     """Forward and backward over `config.sequences` sequences and one update; the mean losses."""
-    sums = [0.0, 0.0]
-    for batch in batches(packer, config):
-        pair = losses_at(model, batch, attention_mask(batch), told_rows(batch, config.told, generator))
-        ((config.recipe.ar_weight * pair[0] + pair[1]) / config.sequences).backward()  # type: ignore[no-untyped-call]
-        sums = [total + float(loss.detach()) / config.sequences for total, loss in zip(sums, pair, strict=True)]
+    passes = config.sequences // config.together
+    sums = torch.zeros(2, device=config.device)  # read once a step: a GPU must not wait for it
+    for batch in itertools.islice(batches, passes):
+        moved = batch.to(config.device)
+        rows = told_rows(batch, config.told * config.together, generator).to(config.device)
+        pair = torch.stack(losses_at(model, moved, attention_mask(moved), rows))
+        ((config.recipe.ar_weight * pair[0] + pair[1]) / passes).backward()  # type: ignore[no-untyped-call]
+        sums += pair.detach() / passes
     clip(model)
     optimizer.step()
     optimizer.zero_grad(set_to_none=False)
-    return sums
-
-
-def batches(packer: Packer, config: BaseRun) -> Iterator[Batch]:
-    """The sequences of one step, one at a time."""
-    for _ in range(config.sequences):
-        yield packer.batch(1).to(config.device)
+    losses: list[float] = sums.tolist()
+    return losses
 
 
 def check_batches(corpus: Path, folder: ModelFolder, config: BaseRun) -> list[Batch]:
     """The same held-out sequences for every run."""
     held_out = Dataset.open(corpus / "held_out", folder.tokenizer())
     packer = Packer(held_out, config.rows, 12345, VERDICT, folder.layout, folder.config.shift)
-    return [packer.batch(1).to(config.device) for _ in range(N_CHECKS)]
+    return [packer.batch(1) for _ in range(N_CHECKS)]
 
 
 def validate(model: Transformer, checks: list[Batch], config: BaseRun) -> list[float]:
     """Mean losses of held-out sequences."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        pairs = [losses_at(model, b, attention_mask(b), told_rows(b, config.told, generator)) for b in checks]
+        rows = [told_rows(batch, config.told, generator).to(config.device) for batch in checks]
+        moved = [batch.to(config.device) for batch in checks]
+        pairs = [losses_at(model, b, attention_mask(b), at) for b, at in zip(moved, rows, strict=True)]
     return [sum(float(pair[i]) for pair in pairs) / len(pairs) for i in range(2)]
 
 
@@ -168,6 +187,9 @@ def export(path: Path, folder: ModelFolder, model: Transformer, embed: torch.Ten
     whole = Transformer(folder.config).to(torch.bfloat16)
     whole.load_state_dict({"embed.weight": embed} | {k: v for k, v in model.state_dict().items() if k != "embed.rows"})
     save_model(path, whole, (folder.path / "tokenizer.json").read_bytes(), torch.bfloat16, folder)
+    for name in KEPT:
+        if (folder.path / name).exists():
+            shutil.copyfile(folder.path / name, path / name)
 
 
 def report(at: At, means: list[float], left_s: float, flops_per_row: int) -> None:

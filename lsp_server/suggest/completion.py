@@ -21,7 +21,7 @@ from diffusion.confidence import cut, settled
 from diffusion.recall import starts
 from diffusion.request import FROM_MASKS, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
 from lsp_server.options import Options
-from lsp_server.suggest import cleanup, context, feedback, holes, live
+from lsp_server.suggest import cleanup, context, feedback, holes, live, refusals
 from lsp_server.suggest.candidates import ALTERNATIVE, Infills, Verdict, propose
 from lsp_server.suggest.drafts import Suggestion, draft_params
 from lsp_server.suggest.holes import Plan
@@ -115,6 +115,9 @@ def complete(
     question: Question, related: Related, tell: Tell, engine: Engine, cancelled: Cancelled
 ) -> list[Suggestion] | None:
     """Return suggestions, best first, or None when cancelled."""
+    if refusal := refusals.refusal(question.snapshot, question.options):
+        logger.info("no completion: %s", refusal)
+        return []
     until_s = time.perf_counter() + question.options.deadline_ms / 1000 if question.options.deadline_ms else None
     place = place_of(question, tell)
     if place is None:
@@ -184,7 +187,7 @@ def request_for(
 
     request = context.infill_request(place.snapshot, place.plan, place.question.options)
     if place.question.options.other_files:
-        others = shareable(place.question.others)
+        others = shareable(place.question.others, place.question.options)
         tokens = engine.info.get("other_tokens")
         n_tokens = tokens if isinstance(tokens, int) else OTHER_TOKENS
         chunks = related.choose(place.snapshot, place.plan.start, others, n_tokens, stopped)
@@ -194,9 +197,9 @@ def request_for(
     return dataclasses.replace(request, deadline_ms=left_ms)
 
 
-def shareable(others: tuple[Snapshot, ...]) -> list[Snapshot]:
-    """Return the documents that may be context for another; this may look at the disk."""
-    return [other for other in others if context.may_be_shown(other.uri)]
+def shareable(others: tuple[Snapshot, ...], options: Options) -> list[Snapshot]:
+    """Return the documents that may be context for another; this asks the disk, and git."""
+    return [other for other in others if refusals.may_be_context(other, options)]
 
 
 def starts_for(place: Place, request: InfillRequest) -> list[Start]:
@@ -267,6 +270,8 @@ def prepare(
     cancelled: Cancelled,
 ) -> None:
     """Encode a document's beginning, where editors put the cursor, and look at the files beside it, ahead of time."""
+    if refusals.refusal(snapshot, options):
+        return
     engine.prepare(context.infill_request(snapshot, Plan(0, 0, (Hole(),), 0), options), cancelled)
     if options.other_files and not cancelled():
-        related.prepare(shareable(others), cancelled)
+        related.prepare(shareable(others, options), cancelled)

@@ -1,80 +1,18 @@
 """Context: what of a file the model may see, cut from a snapshot into an InfillRequest.
 
 Rule: windows are cut at line breaks, and at places that stay the same while the user types, so that the engine's
-cached context stays valid. Files that look like secrets are neither completed nor shown to the model.
+cached context stays valid.
 
     request = infill_request(snapshot, plan, options)
 """
 
 from __future__ import annotations
 
-import re
-from fnmatch import fnmatchcase
-from urllib.parse import unquote, urlsplit
-
 from diffusion.request import InfillRequest
 from lsp_server.options import Options
 from lsp_server.suggest.cleanup import Frame
 from lsp_server.suggest.holes import Plan
 from lsp_server.text.documents import Snapshot
-from lsp_server.text.ignored import is_ignored
-
-SECRET_NAMES = (
-    *(".env*", "*.env", "env.local", "env.dev*", "env.prod*", "env.stag*", "env.test", ".renviron*", ".flaskenv"),
-    *("*.pem", "*.key", "*.p8", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdb", "*.kdbx", "*.ppk", "*.asc", "*.ovpn"),
-    *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*.tfvars", "*.tfvars.json", "*.tfstate", ".terraformrc"),
-    *(
-        ".netrc",
-        "_netrc",
-        ".pgpass",
-        ".my.cnf",
-        ".npmrc",
-        ".pypirc",
-        ".s3cfg",
-        ".boto",
-        ".htpasswd",
-        ".git-credentials",
-    ),
-    *(".dockercfg", ".dockerconfigjson", "kubeconfig", "kubeconfig.*", "*.kubeconfig", ".vault-token", ".vault?pass*"),
-    *("credentials", "credentials.*", "*[-_]credentials.json", "secret.*", "secrets.*", "client[-_]secret*.json"),
-    *("service[-_]account*.json", "serviceaccount*.json", "*firebase-adminsdk*.json", "gha-creds-*.json"),
-)
-OPEN_NAMES = (".env*example", ".env*sample", ".env*template", ".env*dist")  # forms to fill in
-SECRET_FOLDERS = {".git", ".ssh", ".aws", ".azure", ".gnupg", ".kube"}
-_COPY = re.compile(
-    r"(\.(enc|gpg|age|bak|backup|old|orig|save|sav|swp|tmp|\d+)|[~ .])+$"
-)  # of a file: .env.bak, key.pem.enc
-
-
-def is_secret(uri: str) -> bool:
-    """Tell whether a file's name or folder says that it holds keys or passwords.
-
-    Source code named so is still source code.
-    """
-    return any(_is_secret_path(unquote(path).lower()) for path in _paths(uri))
-
-
-def _is_secret_path(path: str) -> bool:
-    """Tell it of a path in lower case."""
-    *folders, name = re.split(r"[/\\]", path)
-    if SECRET_FOLDERS.intersection(folders):
-        return True
-    name = _COPY.sub("", name)
-    is_open = name.endswith((".py", ".pyi")) or any(fnmatchcase(name, pattern) for pattern in OPEN_NAMES)
-    return not is_open and any(fnmatchcase(name, pattern) for pattern in SECRET_NAMES)
-
-
-def _paths(uri: str) -> tuple[str, ...]:
-    """Return what may be the path of a URI: without a query, as editors add for versions, and with a # and without."""
-    try:
-        return urlsplit(uri).path, urlsplit(uri, allow_fragments=False).path
-    except ValueError:  # it is none
-        return (uri,)
-
-
-def may_be_shown(uri: str) -> bool:
-    """Tell whether a file may be context for another: neither secret nor ignored by git."""
-    return not is_secret(uri) and not is_ignored(uri)
 
 
 def normal_newlines(text: str) -> str:

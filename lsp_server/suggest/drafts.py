@@ -50,7 +50,7 @@ def draft_params(
     text = cleaned.of(draft.text)
     return {
         "token": token,
-        "uri": snapshot.uri,
+        "uri": snapshot.client_uri or snapshot.uri,
         "version": snapshot.version,
         "position": {"line": line, "character": character},
         "range": {"start": {"line": line, "character": character}, "end": {"line": line, "character": end}},

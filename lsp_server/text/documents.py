@@ -2,7 +2,7 @@
 
 Rule: only open, change and close mutate; all other code gets a frozen Snapshot, which costs nothing to take and is
 parsed where its tree is first looked at. Offsets are code points of the text, columns are in the units negotiated with
-the client.
+the client. Any spelling of a document's URI finds it.
 
     documents = Documents("utf-16"); documents.open("file:///a.py", 1, "python", "x = 1"); documents.get("file:///a.py")
 """
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from lsp_server.text import syntax
 from lsp_server.text.lines import Edit, Lines, Point, count_chars, count_units, line_end, line_starts, moved_starts
 from lsp_server.text.trees import TreeEdit, Trees
+from lsp_server.text.uris import key_of
 
 if TYPE_CHECKING:
     from tree_sitter import Tree
@@ -35,7 +36,10 @@ MAX_OTHERS, MAX_OTHER_CHARS = 24, 1_000_000  # other documents that one may be c
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One version of one document: version `number` of its `trees`."""
+    """One version of one document: version `number` of its `trees`.
+
+    `uri` is the key of an open document, `client_uri` its client's spelling, "" where that is the same.
+    """
 
     uri: str
     version: int
@@ -45,6 +49,7 @@ class Snapshot:
     encoding: str
     trees: Trees
     number: int = 0
+    client_uri: str = ""
 
     @cached_property
     def tree(self) -> Tree | None:
@@ -105,7 +110,7 @@ class Document:
 
     def __init__(self, uri: str, version: int, language: str, text: str, encoding: str, max_bytes: int) -> None:
         """Take the text of `didOpen`; a text over `max_bytes` is not kept at all."""
-        self.uri = uri
+        self.uri, self.client_uri = key_of(uri), uri
         self.version = version
         self.language = language
         self.max_bytes = max_bytes
@@ -184,7 +189,7 @@ class Document:
     def snapshot(self) -> Snapshot:
         """Return this version; the same one until the next change."""
         if self._snapshot is None:
-            where = self._lines, self._encoding, self._trees, self._trees.number
+            where = self._lines, self._encoding, self._trees, self._trees.number, self.client_uri
             self._snapshot = Snapshot(self.uri, self.version, self._text, self.language, *where)
         return self._snapshot
 
@@ -203,13 +208,14 @@ class Documents:
     def open(self, uri: str, version: int, language_id: str, text: str) -> Document:
         """Take a document that the editor opened (again)."""
         language = syntax.language_of(language_id, uri)
-        self._open[uri] = Document(uri, version, language, text, self.encoding, self.max_bytes)
-        self._open[uri].last_use = next(self._uses)
-        return self._open[uri]
+        document = Document(uri, version, language, text, self.encoding, self.max_bytes)
+        document.last_use = next(self._uses)
+        self._open[document.uri] = document
+        return document
 
     def change(self, uri: str, version: int, edits: Sequence[Edit | str]) -> None:
         """Apply a `didChange`; one for an unknown document or an older version is logged and ignored."""
-        document = self._open.get(uri)
+        document = self.get(uri)
         if document is None:
             logger.warning("didChange for a document that is not open: ignored")
         elif version < document.version:
@@ -220,24 +226,24 @@ class Documents:
 
     def close(self, uri: str) -> None:
         """Forget a document, but for what the last few closed ones said."""
-        document = self._open.pop(uri, None)
+        document = self._open.pop(key_of(uri), None)
         if document is None:
             logger.warning("didClose for a document that is not open: ignored")
         elif not document.too_large:
-            self._closed = [*(one for one in self._closed if one.uri != uri), document.snapshot().without_trees()][
-                -MAX_CLOSED:
-            ]
+            earlier = [one for one in self._closed if one.uri != document.uri]
+            self._closed = [*earlier, document.snapshot().without_trees()][-MAX_CLOSED:]
 
     def others(self, uri: str, language: str) -> tuple[Snapshot, ...]:
         """Return other documents of a language, open or closed lately, in the order they were opened.
 
         Where they are many or large, only those that were opened or changed last.
         """
+        key = key_of(uri)
         opened = [one for one in self._open.values() if not one.too_large]
         known = {one.uri for one in opened}
         found = [(0, one) for one in self._closed if one.uri not in known]
         found += [(one.last_use, one.snapshot()) for one in opened]
-        found = [(use, one) for use, one in found if one.uri != uri and one.language == language]
+        found = [(use, one) for use, one in found if one.uri != key and one.language == language]
         chosen: set[str] = set()
         n_chars = 0
         for _, one in sorted(found, key=lambda pair: -pair[0])[:MAX_OTHERS]:
@@ -248,4 +254,4 @@ class Documents:
 
     def get(self, uri: str) -> Document | None:
         """Return an open document."""
-        return self._open.get(uri)
+        return self._open.get(key_of(uri))

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lsp_server.options import Options
 from lsp_server.suggest.cleanup import Frame, clean
-from lsp_server.suggest.context import frame, infill_request, is_secret
+from lsp_server.suggest.context import frame, infill_request
 from lsp_server.suggest.holes import Plan, plan_at
 from lsp_server.text.documents import Snapshot, snapshot
 from lsp_server.text.files import read_regular
+from lsp_server.text.secrets import secret_in
 from lsp_server.text.syntax import language_of
 from lsp_server.tools.drawing import BLACK, Around, Screen, Span, Stage, rows_of
 
@@ -71,13 +72,15 @@ def split_position(position: str) -> tuple[Path, int, int]:
 
 def read_file(path: Path) -> Snapshot:
     """The file, parsed; ValueError in one line for a user if it cannot or should not be read."""
-    if is_secret(path.absolute().as_uri()) or is_secret(path.resolve().as_uri()):
-        raise ValueError(f"{path} looks like a file of keys or passwords: such files are not completed")
     try:
+        if reason := secret_in(path.absolute().as_uri(), 0, ""):  # before it is read
+            raise ValueError(f"{path} is not completed: {reason}")
         data = read_regular(path, OPTIONS.max_file_bytes + 1, follow_links=True)
         if len(data) > OPTIONS.max_file_bytes:
             raise ValueError(f"{path} is larger than {OPTIONS.max_file_bytes} bytes; such files are not completed")
         text = data.decode("utf-8")
+        if reason := secret_in(path.absolute().as_uri(), 1, text):
+            raise ValueError(f"{path} is not completed: {reason}")
     except FileNotFoundError:
         raise ValueError(f"no such file: {path}") from None
     except OSError as error:

@@ -19,7 +19,15 @@ def test_places_without_completion_give_an_empty_list(run: Run) -> None:
         client.open("file:///home/.env", "PASSWORD=\n", "dotenv")
         client.open("file:///id_rsa", "key\n", "plaintext")
         client.open("file:///large.py", "x = 1\n" * 200_000)
+        client.open("vscode-scm:git/scm0/input", "Fix \n", "scminput")
+        client.open("git:/a.py?ref", "x = \n")
+        client.open("file:///p/COMMIT_EDITMSG", "Fix \n", "git-commit")
+        client.open("file:///key.py", f"#-----BEGIN PRIVATE KEY-----\n#{'aB3+dE5/gH7jK9mN' * 4}\nx = \n")
         for uri, line, character in (
+            ("vscode-scm:git/scm0/input", 0, 4),
+            ("git:/a.py?ref", 0, 4),
+            ("file:///p/COMMIT_EDITMSG", 0, 4),
+            ("file:///key.py", 2, 4),
             ("file:///unknown.py", 0, 0),
             ("file:///a.py", 99, 0),
             ("file:///home/.env", 0, 9),
@@ -53,6 +61,18 @@ def test_a_stale_change_is_ignored(run: Run) -> None:
         client.change("file:///a.py", (0, 0), (2, 0), "", version=3)
         await client.items("file:///a.py", 1, 4)
         assert client.drafts[-1].version == 7
+
+    run(test)
+
+
+def test_a_document_spelled_in_three_ways_is_one_and_drafts_name_it_as_it_was_opened(run: Run) -> None:
+    async def test(client: Editor) -> None:
+        opened, changed, asked = "file:///c%3A/a%2Bb%20c.py", "file:///C:/a+b c.py", "file:///c:/a+b%20c.py"
+        client.open(opened, "x = \n")
+        client.versions[changed] = 1
+        client.change(changed, (0, 0), (0, 0), "value = 1\n")
+        await client.items(asked, 1, 4)
+        assert (client.drafts[-1].uri, client.drafts[-1].version) == (opened, 2)
 
     run(test)
 

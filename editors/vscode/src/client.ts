@@ -24,7 +24,7 @@ import {
   RevealOutputChannelOn,
 } from "vscode-languageclient/node";
 
-import { type Manifest, serverOptions, supported } from "./config";
+import { type Manifest, schemes, serverOptions, supported } from "./config";
 import type { DraftParams, Drafts, Kind } from "./drafts";
 import type { State, Status } from "./status";
 
@@ -104,7 +104,7 @@ export class Client implements Disposable {
     const [program = "", ...args] = this.command;
     const server = { command: program, args, options: { cwd: this.storage } };
     const client: LanguageClient = new QuietClient("mezzotint", "Mezzotint", server, {
-      documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
+      documentSelector: schemes().map((scheme) => ({ scheme })),
       outputChannel: this.log,
       revealOutputChannelOn: RevealOutputChannelOn.Never,
       initializationOptions: () => serverOptions(this.manifest),

@@ -8,6 +8,7 @@
 import { ConfigurationTarget, type TextDocument, workspace } from "vscode";
 
 const SECTION = "mezzotint";
+const SCHEMES = ["file", "untitled", "vscode-notebook-cell", "vscode-vfs", "vscode-remote"]; // refusals.py has the same
 const CLIENT_ONLY = ["command", "package", "enable"];
 
 /** What this extension reads of its own package.json. */
@@ -51,7 +52,12 @@ export async function toggleLanguage(languageId: string): Promise<void> {
   await settings.update("enable", enable, ConfigurationTarget.Global);
 }
 
-/** Whether documents of this kind are the server's business at all. */
+/** The schemes of documents that are the server's business at all: its own list, and what the user adds. */
+export function schemes(): string[] {
+  return [...SCHEMES, ...workspace.getConfiguration(SECTION).get<string[]>("schemes", [])];
+}
+
+/** Whether a document is of one of them. */
 export function supported(document: TextDocument): boolean {
-  return document.uri.scheme === "file" || document.uri.scheme === "untitled";
+  return schemes().includes(document.uri.scheme);
 }
