@@ -36,7 +36,8 @@ class Script:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "script.json"
-        self.says()
+        if not self.path.exists():
+            self.says()
 
     def says(self, *rules: Rule, **load: object) -> None:
         """Write what is said from now on."""
