@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from scripts import rule, sharpens
-from vscode import ROOT, Code, Seen, missing, server_command, vscode
+from vscode import EXTENSION, ROOT, Code, Seen, missing, server_command, vscode
 
 pytestmark = pytest.mark.editors
 
@@ -39,7 +40,7 @@ STILL_MS = 300  # of a screen that shows the server's last answer
 def code(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Code]:
     """VS Code with a file of its own for every test."""
     if why := missing(EDITORS):
-        pytest.skip(f"VS Code: {why}")
+        pytest.skip(f"SKIPPED VS Code: {why}")
     files = {f"{item.name}.py": DEMO for item in request.session.items}
     files |= {"first.py": DEMO, "main.py": MAIN, "notes.txt": "one two three\n"}
     with vscode(EDITORS, tmp_path_factory.mktemp("vscode"), files) as one:
@@ -97,6 +98,14 @@ def nothing_follows(code: Code, n_asked: int) -> None:
     code.answered(n_asked)
     time.sleep(STILL_MS / 1000)
     assert not any(map(seen_suggestion, code.frames()))
+
+
+@pytest.mark.skipif(not (EXTENSION / "node_modules").exists(), reason="SKIPPED VS Code: editors/vscode/install.sh")
+@pytest.mark.parametrize("script", ["test", "lint"])  # install.sh has checked the types
+def test_the_extension_by_itself(script: str) -> None:
+    """The tests in TypeScript, and its style."""
+    done = subprocess.run(["npm", "run", "-s", script], cwd=EXTENSION, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_drafts_become_ghost_text_with_no_blank_frame_and_no_doubled_one(code: Code, name: str) -> None:
