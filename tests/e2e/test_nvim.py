@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pynvim
 import pytest
 from scripts import Script, rule, sharpens
 
 ROOT = Path(__file__).parents[2]
 NVIM = Path(os.environ.get("MEZZOTINT_EDITORS", ROOT / ".editors")) / "bin" / "nvim"
-pynvim = pytest.importorskip("pynvim")
 pytestmark = [
     pytest.mark.editors,
     pytest.mark.skipif(not NVIM.exists(), reason="SKIPPED Neovim: not installed (editors/nvim/install.sh)"),
@@ -373,6 +373,15 @@ def test_checkhealth_finds_everything(editor: Neovim) -> None:
     report = "\n".join(editor.nvim.current.buffer[:])
     assert "ERROR" not in report
     assert "positions in utf-8" in report
+
+
+def test_the_plugin_by_itself(tmp_path: Path) -> None:
+    """The tests in Lua."""
+    homes = {f"XDG_{kind}_HOME": str(tmp_path / kind.lower()) for kind in ("STATE", "CACHE", "DATA", "CONFIG")}
+    run = [NVIM, "--clean", "-l", ROOT / "editors/nvim/test/logic.lua"]
+    done = subprocess.run(run, env={**os.environ, **homes}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " tests, 0 failed" in done.stdout + done.stderr
 
 
 NATIVE = """
