@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import required  # noqa: E402
 from editor import Editor, editor  # noqa: E402
 from scripts import Rule, Script  # noqa: E402
 
@@ -47,3 +49,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     yield run_with_editor
     loop.run_until_complete(context.__aexit__(None, None, None))
     loop.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where editors are required, a test that misses one has failed."""
+    report = yield
+    return required.judged(report) if os.environ.get("REQUIRE_EDITORS") else report
