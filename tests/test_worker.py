@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from diffusion.request import Draft, InfillRequest
-from lsp_server.worker import MAX_DEATHS, EngineFailedError, Worker
+from cuda_ext import native
+from diffusion.engine import Engine
+from diffusion.request import Draft, Hole, InfillRequest
+from lsp_server.worker import MAX_DEATHS, EngineFailedError, Job, Worker
+from tests.models import SMALL
 
 REQUEST = InfillRequest("a = ", "\n")
 
@@ -110,6 +113,43 @@ def test_cancel_stops_before_the_next_pass() -> None:
     assert worker.end()
     assert engine.forward_passes <= 2
     assert worker.counts["cancelled"] == 1
+
+
+@pytest.mark.skipif(bool(native.why_not("cpu")), reason=f"native backend: {native.why_not('cpu')}")
+def test_a_native_loop_that_is_cancelled_runs_at_most_the_pass_that_has_begun() -> None:
+    """It runs ahead of its reader: what is counted is passes that ran, not drafts that were read."""
+    engine = Engine.load(SMALL, backend="native", threads=1)
+    worker = Worker(lambda: engine, lambda state, detail: None)
+    request = InfillRequest("import os\n\ndef area(width, height):\n    return ", "\n", (Hole(64, multiline=True),))
+    worker.submit("a", request, lambda draft: None).future.result(60)
+    n_passes = engine.forward_passes
+    for _ in range(20):  # the loop may be over before its first draft is read
+        before = engine.forward_passes
+        job = cancelled_at_its_first_draft(worker, request)
+        assert job.passes_at_stop is not None and job.passes_at_end is not None
+        assert job.passes_at_end - job.passes_at_stop <= 1
+        if job.passes_at_end - before < n_passes:
+            break
+    else:
+        pytest.fail("every loop was over before it was cancelled")
+    assert worker.end()
+    assert engine.forward_passes == job.passes_at_end  # nothing ran afterwards
+
+
+def cancelled_at_its_first_draft(worker: Worker, request: InfillRequest) -> Job:
+    """A job that has ended so."""
+    asked = threading.Event()
+
+    def cancel(draft: Draft) -> None:
+        asked.wait(60)
+        worker.cancel(job)
+
+    job = worker.submit("a", request, cancel)
+    asked.set()
+    assert job.future.result(60) is None
+    while job.passes_at_end is None:
+        pass
+    return job
 
 
 def test_encoding_ahead_gives_way_to_a_request() -> None:
