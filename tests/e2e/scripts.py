@@ -12,6 +12,7 @@ from typing import Any
 
 Rule = dict[str, Any]
 VALUE = "value(name)"
+N_PASSES = 500  # of a run that goes on
 
 
 def rule(after: str, *drafts: object, **more: object) -> Rule:
@@ -28,7 +29,7 @@ def sharpens(after: str, text: str, pass_ms: float = 0, **more: object) -> Rule:
 
 def goes_on(after: str, text: str = VALUE, pass_ms: float = 10) -> Rule:
     """Behind `after` comes so long a run of drafts that whatever is done about it happens while it runs."""
-    return rule(after, *[[[text, 0]]] * 500, text, pass_ms=pass_ms)
+    return rule(after, *[[[text, 0]]] * (N_PASSES - 1), text, pass_ms=pass_ms)
 
 
 class Script:

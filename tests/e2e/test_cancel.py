@@ -1,6 +1,6 @@
 """Cancelling in the middle of denoising, counted in the passes that ran, never in time.
 
-The engine is scripted and would run 501 passes; what the native loop does is in tests/test_denoise.py.
+The engine is scripted and would run 500 passes; what the native loop does is in tests/test_worker.py.
 """
 
 from __future__ import annotations

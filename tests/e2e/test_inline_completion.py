@@ -9,7 +9,7 @@ from conftest import Run
 from editor import PATIENCE_S, Editor, editor
 from lsprotocol import types
 from places import SOURCE, URI, positions
-from scripts import VALUE, Script, goes_on, rule, sharpens
+from scripts import N_PASSES, VALUE, Script, goes_on, rule, sharpens
 
 HALF = len(VALUE) // 2
 
@@ -128,6 +128,17 @@ def test_an_engine_that_fails_is_said_once_and_gives_an_empty_list(run: Run) -> 
         assert [item.insert_text for item in await client.items("file:///a.py", 1, 4)] == [VALUE]
 
     run(test, rule("x = ", "value", error="boom"), sharpens("y = ", VALUE))
+
+
+def test_at_the_deadline_the_item_is_what_is_known_then(script: Script) -> None:
+    async def test() -> None:
+        async with editor({"deadlineMs": 200, "minConfidencePercent": 0}, script=script) as client:
+            client.open("file:///a.py", "x = \n")
+            assert [item.insert_text for item in await client.items("file:///a.py", 0, 4)] == [VALUE]
+            assert 1 <= (await client.stats()).forwardPasses < N_PASSES
+
+    script.says(goes_on("x = "))
+    asyncio.run(test())
 
 
 def test_loading_shows_as_progress_and_requests_wait_for_it(script: Script) -> None:
