@@ -13,8 +13,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from diffusion.request import Hole
-from lsp_server.text import syntax
-from lsp_server.text.brackets import CLOSERS, LEXES, OPENERS, in_comment, open_quote, still_open
+from lsp_server.text import languages, syntax
+from lsp_server.text.brackets import CLOSERS, OPENERS, in_comment, open_quote, still_open
 from lsp_server.text.documents import Snapshot
 from lsp_server.text.syntax import Spot
 
@@ -120,9 +120,9 @@ def has_empty_body(place: Place, rest: str) -> bool:
 
     With `rest` behind the cursor that must be closers and the block's opener: `def f(|):`, `while (|) {`.
     """
-    opener = ":" if place.snapshot.language == "python" else "{"
+    opener = languages.of(place.snapshot.language).body_opener
     header = (rest or place.left).rstrip()
-    if not header.endswith(opener) or len(rest) > MAX_KEPT_CHARS or place.snapshot.language not in _WITH_BODIES:
+    if not opener or not header.endswith(opener) or len(rest) > MAX_KEPT_CHARS:
         return False
     closers = rest[: -len(opener)].strip() if rest else ""
     if rest and (not closers or kept_closers(closers, place.open_brackets) != closers):
@@ -130,12 +130,6 @@ def has_empty_body(place: Place, rest: str) -> bool:
     if not rest and place.open_brackets.removesuffix("{" if opener == "{" else ""):
         return False
     return is_empty_below(place)
-
-
-_WITH_BODIES = frozenset(
-    ("python", "javascript", "javascriptreact", "typescript", "typescriptreact", "go", "rust", "c", "cpp", "java")
-    + ("csharp", "php", "css")
-)
 
 
 def is_empty_below(place: Place) -> bool:
@@ -158,7 +152,7 @@ def place_at(snapshot: Snapshot, offset: int) -> Place:
     language = snapshot.language
     if snapshot.tree is None:
         brackets = still_open(left, language)
-        inside = "comment" if in_comment(left, language) and language in LEXES else ""
+        inside = "comment" if in_comment(left, language) and language in languages.BY_ID else ""
         return Place(snapshot, offset, left, right, line, brackets, inside, "", frozenset())
     byte = snapshot.byte_at(offset)
     spot = syntax.spot_at(snapshot.tree, language, byte, snapshot.byte_at(line + indent_of(left)))

@@ -1,7 +1,7 @@
 """Brackets and quotes of a stretch of code, read from its characters: for code that does not parse yet.
 
 Rule: good enough for the statement around a cursor; strings and comments are skipped, nothing here raises. The tree
-decides wherever it is sound; what a language calls a string or a comment is one row of the table here.
+decides wherever it is sound; what a language calls a string or a comment is in its row of `languages.py`.
 
     still_open("foo(bar[1], 'x)'", "python")  ->  "("
 """
@@ -11,41 +11,17 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from lsp_server.text import languages
 
 OPENERS = {"(": ")", "[": "]", "{": "}"}
 CLOSERS = frozenset(OPENERS.values())
 
 
-class Lexis(NamedTuple):
-    """How a language writes comments and strings: leaders, and quotes of one line and of several."""
-
-    comments: tuple[str, ...]
-    quotes: str = "\"'"
-    long_quotes: tuple[str, ...] = ()
-    block_comments: bool = False  # /* ... */
-
-
-_C = Lexis(("//",), block_comments=True)
-LEXES = {
-    "python": Lexis(("#",), long_quotes=('"""', "'''")),
-    "ruby": Lexis(("#",)),
-    "shellscript": Lexis(("#",)),
-    "php": Lexis(("//", "#"), block_comments=True),
-    "lua": Lexis(("--",)),
-    "html": Lexis(()),
-    "json": Lexis((), '"'),
-    "css": Lexis((), block_comments=True),
-    "rust": _C._replace(quotes='"'),  # a single quote begins a lifetime as well
-    **dict.fromkeys(("javascript", "javascriptreact", "typescript"), _C._replace(long_quotes=("`",))),
-    **dict.fromkeys(("typescriptreact", "go"), _C._replace(long_quotes=("`",))),
-}
-
-
 @functools.cache
 def _tokens(language: str) -> re.Pattern[str]:
     """The pattern of a language's strings, comments and brackets; compiled when first needed."""
-    lexis = LEXES.get(language, _C)
+    lexis = languages.of(language).lexis
     kinds: list[str] = []
     for quote in lexis.long_quotes:
         kinds.append(rf"{quote}(?:\\.|[^\\])*?(?:{quote}|(?P<open{len(kinds)}>\Z))")
@@ -96,14 +72,14 @@ def open_quote(code: str, language: str = "python") -> str:
     unclosed = any(value is not None for name, value in last.groupdict().items() if name != "bracket")
     if not unclosed or last.group().startswith("/*"):
         return ""
-    long = next((quote for quote in LEXES.get(language, _C).long_quotes if last.group().startswith(quote)), "")
+    long = next((quote for quote in languages.of(language).lexis.long_quotes if last.group().startswith(quote)), "")
     return long or last.group()[0]
 
 
 def in_comment(line: str, language: str = "python") -> bool:
     """Tell whether a line's beginning ends inside a comment."""
     last = _last_token(line, language)
-    leaders = (*LEXES.get(language, _C).comments, "/*")
+    leaders = (*languages.of(language).lexis.comments, "/*")
     if last is None or last.end() != len(line) or not last.group().startswith(leaders):
         return False
     return not (last.group().startswith("/*") and last.group().endswith("*/"))
