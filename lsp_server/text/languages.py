@@ -2,7 +2,7 @@
 
 Rule: a fact that differs between languages is here or in the query that the row names (`queries/*.scm`: which nodes are
 blocks, comments, docstrings, strings and code inside strings), and nowhere else. To add a language, add a row, its
-query, its grammar to pyproject.toml, and a few lines to `tests/cursor_situations.py`.
+query, its grammar to pyproject.toml, a few lines to `tests/cursor_situations.py` and a snippet to `tests/places.py`.
 
     of("python").body_opener        ->  ":"
     language_of("", "file:///a.rs")  ->  "rust"
@@ -14,19 +14,36 @@ import re
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+Pair = tuple[str, str]
+SLASH_STAR = (r"/\*", r"\*/")
+
 
 class Lexis(NamedTuple):
-    """How a language writes comments and strings: leaders of line comments, quotes of one line and of several."""
+    r"""How a language writes comments and strings, as far as that can be read without its grammar.
+
+    Attributes:
+        comments: leaders of line comments.
+        quotes: of strings that end with their line.
+        long_quotes: of strings of several lines; opening and closing.
+        block_comments: what opens and what closes them, regular expressions.
+        code: where strings hold code, what such a string begins with, prefix and quote, and what opens the code in it;
+            regular expressions. `{{` is a brace and opens nothing.
+        spaced: a comment's leader begins a word: in `$#` it is none.
+    """
 
     comments: tuple[str, ...] = ()
     quotes: str = "\"'"
-    long_quotes: tuple[str, ...] = ()
-    block_comments: bool = False  # /* ... */
+    long_quotes: tuple[Pair, ...] = ()
+    block_comments: tuple[Pair, ...] = ()
+    code: Pair | None = None
+    spaced: bool = False
 
 
-SLASHES = Lexis(("//",), block_comments=True)
-SLASHES_AND_TICKS = SLASHES._replace(long_quotes=("`",))
+SLASHES = Lexis(("//",), block_comments=(SLASH_STAR,))
+TEMPLATES = SLASHES._replace(long_quotes=(("`", "`"),), code=("`", r"\$\{"))
+TEXT_BLOCKS = SLASHES._replace(long_quotes=(('"""', '"""'),))
 HASHES = Lexis(("#",))
+PYTHON = HASHES._replace(long_quotes=(('"""', '"""'), ("'''", "'''")), code=(r"\b(?i:[ft]r?|r[ft])[\"']", r"\{\{?"))
 
 DEFINITION = re.compile(
     r"^[ \t]*(?:export |public |private |static |pub |async )*(?:def|class|function|fn|func|struct|interface|type|enum)"
@@ -48,6 +65,7 @@ class Language:
         query: the name of its query.
         lexis: its comments and strings, for code that does not parse.
         body_opener: what ends the header of a block that may be offered with it; "" if none is.
+        has_docstrings: whether a string that is a statement of its own is documentation.
         definition: the first line of a definition, with a group `name`.
     """
 
@@ -59,6 +77,7 @@ class Language:
     query: str = ""
     lexis: Lexis = SLASHES
     body_opener: str = ""
+    has_docstrings: bool = False
     definition: re.Pattern[str] = DEFINITION
 
 
@@ -68,7 +87,7 @@ _JAVASCRIPT = Language(
     extensions=(".js", ".mjs", ".cjs"),
     grammar="tree_sitter_javascript",
     query="javascript",
-    lexis=SLASHES_AND_TICKS,
+    lexis=TEMPLATES,
     body_opener="{",
 )
 _TYPESCRIPT = Language(
@@ -78,7 +97,7 @@ _TYPESCRIPT = Language(
     grammar="tree_sitter_typescript",
     entry="language_typescript",
     query="typescript",
-    lexis=SLASHES_AND_TICKS,
+    lexis=TEMPLATES,
     body_opener="{",
 )
 _JSON = Language("json", extensions=(".json",), grammar="tree_sitter_json", query="json", lexis=Lexis(quotes='"'))
@@ -90,8 +109,9 @@ LANGUAGES = (
         extensions=(".py", ".pyi", ".pyw"),
         grammar="tree_sitter_python",
         query="python",
-        lexis=HASHES._replace(long_quotes=('"""', "'''")),
+        lexis=PYTHON,
         body_opener=":",
+        has_docstrings=True,
     ),
     _JAVASCRIPT,
     replace(_JAVASCRIPT, id="javascriptreact", aliases=("jsx", "javascript.jsx"), extensions=(".jsx",)),
@@ -109,7 +129,7 @@ LANGUAGES = (
         extensions=(".go",),
         grammar="tree_sitter_go",
         query="go",
-        lexis=SLASHES_AND_TICKS,
+        lexis=TEMPLATES._replace(code=None),
         body_opener="{",
     ),
     Language(
@@ -118,7 +138,7 @@ LANGUAGES = (
         extensions=(".rs",),
         grammar="tree_sitter_rust",
         query="rust",
-        lexis=SLASHES._replace(quotes='"'),  # a single quote begins a lifetime as well
+        lexis=SLASHES._replace(quotes='"', long_quotes=(('r#"', '"#'),)),  # a single quote begins a lifetime as well
         body_opener="{",
     ),
     Language("c", aliases=("objc",), extensions=(".c", ".h"), grammar="tree_sitter_c", query="c", body_opener="{"),
@@ -128,15 +148,19 @@ LANGUAGES = (
         extensions=(".cc", ".cpp", ".cxx", ".hpp", ".hh", ".cu", ".cuh"),
         grammar="tree_sitter_cpp",
         query="cpp",
+        lexis=SLASHES._replace(long_quotes=(('R"(', ')"'),)),
         body_opener="{",
     ),
-    Language("java", extensions=(".java",), grammar="tree_sitter_java", query="java", body_opener="{"),
+    Language(
+        "java", extensions=(".java",), grammar="tree_sitter_java", query="java", lexis=TEXT_BLOCKS, body_opener="{"
+    ),
     Language(
         "csharp",
         aliases=("cs",),
         extensions=(".cs",),
         grammar="tree_sitter_c_sharp",
         query="csharp",
+        lexis=TEXT_BLOCKS._replace(code=(r'(?:\$@?|@\$|\$+"")"', r"\{\{?")),
         body_opener="{",
     ),
     Language(
@@ -145,7 +169,7 @@ LANGUAGES = (
         extensions=(".rb", ".rake"),
         grammar="tree_sitter_ruby",
         query="ruby",
-        lexis=HASHES,
+        lexis=HASHES._replace(block_comments=((r"(?m:^)=begin\b", r"(?m:^)=end\b"),), code=('"', r"#\{")),
     ),
     Language(
         "php",
@@ -153,7 +177,7 @@ LANGUAGES = (
         grammar="tree_sitter_php",
         entry="language_php",
         query="php",
-        lexis=SLASHES._replace(comments=("//", "#")),
+        lexis=SLASHES._replace(comments=("//", "#"), code=('"', r"\{(?=\$)")),
         body_opener="{",
     ),
     Language(
@@ -162,16 +186,32 @@ LANGUAGES = (
         extensions=(".sh", ".bash"),
         grammar="tree_sitter_bash",
         query="shellscript",
-        lexis=HASHES,
+        lexis=HASHES._replace(code=('"', r"\$[({]"), spaced=True),
     ),
-    Language("lua", extensions=(".lua",), grammar="tree_sitter_lua", query="lua", lexis=Lexis(("--",))),
-    Language("html", extensions=(".html", ".htm"), grammar="tree_sitter_html", query="html", lexis=Lexis()),
+    Language(
+        "lua",
+        extensions=(".lua",),
+        grammar="tree_sitter_lua",
+        query="lua",
+        lexis=Lexis(
+            ("--",),
+            long_quotes=(("[[", "]]"), ("[=[", "]=]"), ("[==[", "]==]")),
+            block_comments=((r"--\[\[", r"\]\]"), (r"--\[=\[", r"\]=\]"), (r"--\[==\[", r"\]==\]")),
+        ),
+    ),
+    Language(
+        "html",
+        extensions=(".html", ".htm"),
+        grammar="tree_sitter_html",
+        query="html",
+        lexis=Lexis(quotes="", long_quotes=(('="', '"'), ("='", "'")), block_comments=(("<!--", "-->"),)),
+    ),
     Language(
         "css",
         extensions=(".css",),
         grammar="tree_sitter_css",
         query="css",
-        lexis=Lexis(block_comments=True),
+        lexis=Lexis(block_comments=(SLASH_STAR,)),
         body_opener="{",
     ),
     _JSON,
