@@ -7,7 +7,7 @@ M.defaults = {
   filetypes = { ["*"] = true, help = false, gitcommit = false },
   -- draw suggestions while they sharpen
   drafts = true,
-  -- the server's own options: docs/protocol.md
+  -- the server's own options, such as comments = "on": docs/protocol.md
   server = {},
   -- wait so long after a key before asking; the server drops stale requests
   debounce_ms = 0,
