@@ -54,6 +54,12 @@ def test_training_cuts_files_with_the_grammars_that_the_server_reads_them_with()
         assert entry == row.entry, suffix
 
 
+def test_neovim_has_the_languages_on_that_the_model_is_for() -> None:
+    config = (Path(__file__).parents[1] / "editors/nvim/lua/mezzotint/config.lua").read_text(encoding="utf-8")
+    on = ", ".join(f"{language} = true" for language in languages.ON_BY_DEFAULT)
+    assert f'filetypes = {{ ["*"] = false, {on} }}' in config
+
+
 def test_no_code_of_the_server_asks_for_a_language_by_its_name() -> None:
     """What differs between languages is a column of the table."""
     names = {row.id for row in LANGUAGES} - {"c", "go"}

@@ -42,7 +42,7 @@ export function packageToInstall(): string {
 /** Whether a language gets completions. */
 export function languageWanted(languageId: string): boolean {
   const enable = workspace.getConfiguration(SECTION).get<Record<string, boolean>>("enable", {});
-  return enable[languageId] ?? enable["*"] ?? true;
+  return enable[languageId] ?? enable["*"] ?? false;
 }
 
 /** Turn a language on or off for this user. */
