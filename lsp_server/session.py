@@ -19,7 +19,7 @@ from typing import Any
 from diffusion.confidence import cut, settled
 from diffusion.request import UNSURE, Draft, Hole, InfillRequest
 from lsp_server.options import Options, from_client
-from lsp_server.suggest import cleanup, context, feedback, holes, refusals
+from lsp_server.suggest import cleanup, context, feedback, holes, prose, refusals
 from lsp_server.suggest.candidates import ALTERNATIVE, Verdict, propose
 from lsp_server.suggest.drafts import DRAFT, STATUS, Suggestion, draft_params
 from lsp_server.suggest.holes import Plan
@@ -172,6 +172,10 @@ class Session:
         multiline = self.options.multiline == "auto"
         plan = holes.plan_at(snapshot, offset, multiline=multiline, max_tokens=self.options.max_tokens)
         if plan is None:
+            return []
+        refusal = prose.refusal(snapshot, offset, self.options, invoked)
+        if refusal and not self._memory.rest(snapshot, plan):  # what is on screen may run through a comment
+            logger.info("no completion: %s", refusal)
             return []
         known = self._known(snapshot, plan) if self.options.live_canvas else None
         if known is not None and not invoked:

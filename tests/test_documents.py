@@ -135,13 +135,6 @@ def test_lone_surrogates_become_replacement_characters() -> None:
     assert snapshot("file:///a.py", "a\ud800b\ud83d\ude00", "python").text == "a\ufffdb😀"
 
 
-def test_the_language_comes_from_the_file_name_where_the_editor_says_nothing() -> None:
-    assert syntax.language_of("", "file:///x/a.PY") == "python"
-    assert syntax.language_of("plaintext", "file:///x/a.pyi") == "python"
-    assert syntax.language_of("rust", "file:///x/a.py") == "rust"
-    assert syntax.language_of("", "file:///x/Makefile") == ""
-
-
 def test_any_spelling_of_its_uri_finds_a_document_and_the_client_keeps_its_own() -> None:
     documents = Documents()
     documents.open("file:///C%3A/a%20b.py", 1, "python", "x = 1\n")

@@ -77,6 +77,17 @@
     (should (equal (mezzotint-tests--ghost) "sum(items)"))
     (should (equal (get-text-property 5 'face (overlay-get mezzotint--overlay 'after-string)) 'mezzotint-mask))))
 
+(ert-deftest mezzotint-tests-who-asks-by-hand-says-so ()
+  (mezzotint-tests--with-file
+    (let (asked)
+      (cl-letf (((symbol-function 'eglot--signal-textDocument/didChange) #'ignore)
+                ((symbol-function 'eglot--TextDocumentPositionParams) (lambda () nil))
+                ((symbol-function 'jsonrpc-async-request)
+                 (lambda (_server _method params &rest _) (push (plist-get params :context) asked))))
+        (mezzotint--ask-soon)
+        (mezzotint-complete)
+        (should (equal asked '((:triggerKind 1) (:triggerKind 2))))))))
+
 (ert-deftest mezzotint-tests-only-mezzotint-is-told-of-inline-completion ()
   (cl-flet ((told (class)
               (plist-member (plist-get (eglot-client-capabilities (mezzotint-tests--server class)) :textDocument)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from diffusion.request import OTHER_TOKENS
 from lsp_server.text.documents import Snapshot
+from lsp_server.text.languages import DEFINITION
 
 BUDGET_CHARS = 4 * OTHER_TOKENS
 CHUNK_LINES = 6  # of about as many tokens as there is room for
@@ -81,18 +82,11 @@ def definitions(text: str, offset: int, near: str) -> list[str]:
     used = names_in(near)
     start, stop = max(0, offset - WINDOW_CHARS), offset + WINDOW_CHARS
     found: dict[str, str] = {}
-    for match in _DEFINITION.finditer(text):
+    for match in DEFINITION.finditer(text):
         name = match["name"]
         if name in used and not start <= match.start() < stop:
             found.setdefault(name, match.group().strip())
     return [found[name] for name in sorted(found, key=near.rfind, reverse=True)][:MAX_DEFINITIONS]
-
-
-_DEFINITION = re.compile(
-    r"^[ \t]*(?:export |public |private |static |pub |async )*(?:def|class|function|fn|func|struct|interface|type|enum)"
-    r"\s+(?:\([^)\n]*\)\s*)?(?P<name>\w+)[^\n]*",
-    re.MULTILINE,
-)
 
 
 def chunks(text: str) -> Iterator[str]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lsp_server.text import syntax
+from lsp_server.text.languages import language_of
 from lsp_server.text.lines import Edit, Lines, Point, count_chars, count_units, line_end, line_starts, moved_starts
 from lsp_server.text.uris import key_of
 
@@ -208,7 +209,7 @@ class Documents:
 
     def open(self, uri: str, version: int, language_id: str, text: str) -> Document:
         """Take a document that the editor opened (again)."""
-        language = syntax.language_of(language_id, uri)
+        language = language_of(language_id, uri)
         document = Document(uri, version, language, text, self.encoding, self.max_bytes)
         self._open[document.uri] = document
         return document

@@ -21,5 +21,5 @@ export function optionNames(manifest: Manifest): string[] {
 
 /** Whether a language is on; "*" stands for those that are not named. */
 export function isWanted(enable: Readonly<Record<string, boolean>>, languageId: string): boolean {
-  return enable[languageId] ?? enable["*"] ?? true;
+  return enable[languageId] ?? enable["*"] ?? false;
 }

@@ -16,8 +16,8 @@ test("the settings of package.json are read as they stand there", () => {
   assert.ok(names.includes("minConfidencePercent") && !names.includes("package"));
 });
 
-test("a language is on unless it, or all that are not named, are off", () => {
-  assert.equal(isWanted({}, "python"), true);
+test("a language is on where it, or all that are not named, are on", () => {
+  assert.equal(isWanted({}, "python"), false);
   assert.equal(isWanted({ "*": false }, "python"), false);
   assert.equal(isWanted({ "*": false, python: true }, "python"), true);
   assert.equal(isWanted({ "*": true, python: false }, "python"), false);
