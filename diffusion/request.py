@@ -56,6 +56,8 @@ class InfillRequest:
     `recall_from` are whole texts of related files that the hole may be recalled from; the model does not see them.
     `start` is what the first hole starts from; None means masks, or what `recall` finds.
     `stop_below`: denoising ends where what is decided is right with a smaller chance; 0 decides everything.
+    `language` (an LSP language id) and `path` (relative to the workspace, or the file's name alone) tell what the text
+    is; "" where nobody knows.
     `deadline_ms` counts from the first `next()` of the generator; None means no deadline.
     """
 
@@ -69,6 +71,8 @@ class InfillRequest:
     temperature: float = 0.0
     start: Start | None = None
     stop_below: float = 0.0
+    language: str = ""
+    path: str = ""
 
     def __post_init__(self) -> None:
         """Raise ValueError for a middle without a hole or a hole without room."""

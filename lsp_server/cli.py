@@ -29,10 +29,11 @@ def run_lsp(argv: list[str]) -> int:
     parser.add_argument(
         "--log-level", choices=LOG_LEVELS, help="what goes to stderr (default: as the client says, or info)"
     )
+    parser.add_argument("--engine", help=argparse.SUPPRESS)  # script:FILE, for tests
     args = parser.parse_args(argv)
     from lsp_server.server import serve
 
-    return serve(args.transport or "stdio", args.host, args.port, args.log_level)
+    return serve(args.transport or "stdio", args.host, args.port, args.log_level, args.engine)
 
 
 def run_complete(argv: list[str]) -> int:

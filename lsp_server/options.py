@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+WANTED = ("on", "manual", "off")
 
 
 def _number(default: int, low: int, high: int) -> Any:
@@ -40,6 +41,8 @@ class Options:
         max_suffix_chars: text after the cursor that the model may see.
         max_file_bytes: larger files get no completions.
         multiline: "auto" offers several lines where a statement may begin; "never" does not.
+        comments: complete in comments and docstrings: "on", "manual" (when the user asks by hand) or "off".
+        strings: complete in strings, likewise.
         encode_ahead: encode a file's context when it is opened.
         min_confidence_percent: what is shown is right with at least this chance; 0 shows all the model says.
         candidates: most suggestions for a request that the user made by hand.
@@ -64,6 +67,8 @@ class Options:
     max_suffix_chars: int = _number(4000, 0, 1_000_000)
     max_file_bytes: int = _number(1_000_000, 1, 100_000_000)
     multiline: str = _choice("auto", "auto", "never")
+    comments: str = _choice("manual", *WANTED)
+    strings: str = _choice("on", *WANTED)
     encode_ahead: bool = True
     min_confidence_percent: int = _number(40, 0, 100)
     candidates: int = _number(3, 1, 8)

@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,6 +53,13 @@ def load_engine(options: Options) -> Infiller:
     path = Path(options.model).expanduser() if options.model else None
     engine: Infiller = Engine.load(path, device=options.device, threads=options.threads or None)
     return engine
+
+
+def load_scripted(engine: str, options: Options) -> Infiller:
+    """Load the engine that `--engine` names, which says what a test wants it to."""
+    from lsp_server import scripted
+
+    return scripted.load(engine)
 
 
 class Server(LanguageServer):
@@ -235,11 +243,17 @@ def build(load: Callable[[Options], Infiller] = load_engine, log_level: str | No
     return server
 
 
-def serve(transport: str = "stdio", host: str = "127.0.0.1", port: int = 2087, log_level: str | None = None) -> int:
-    """Serve one client; return the process's exit status."""
+def serve(
+    transport: str = "stdio",
+    host: str = "127.0.0.1",
+    port: int = 2087,
+    log_level: str | None = None,
+    engine: str | None = None,
+) -> int:
+    """Serve one client, by a scripted engine if one is named; return the process's exit status."""
     logs.to_stderr(log_level or Options.log_level)
     sys.setswitchinterval(SWITCH_S)
-    server = build(log_level=log_level)
+    server = build(load_engine if engine is None else partial(load_scripted, engine), log_level)
     try:
         if transport == "stdio":
             transports.run_stdio(server)

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from lsp_server.tools import bench_lsp, client
+from tests.models import SMALL
 
 
 def test_messages_are_read_by_their_length_whatever_the_headers() -> None:
@@ -30,7 +31,7 @@ def test_positions_stand_behind_an_assignment_and_none_comes_again_before_all_ca
 
 @pytest.mark.slow
 def test_last_line_is_one_json_object_with_every_number(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench_lsp.main(["--runs", "1"]) == 0
+    assert bench_lsp.main(["--runs", "1", "--model", str(SMALL)]) == 0
     *table, last = capsys.readouterr().out.splitlines()
     numbers = json.loads(last)
     assert all(numbers[name] is None or numbers[name] > 0 for name in bench_lsp.LABELS)

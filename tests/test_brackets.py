@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lsp_server.text.brackets import in_comment, open_quote, still_open, surplus_closers
+from lsp_server.text.brackets import still_open, surplus_closers, unclosed
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_surplus_closers() -> None:
     ],
 )  # fmt: skip
 def test_the_quote_of_an_open_string(code: str, quote: str) -> None:
-    assert open_quote(code) == quote
+    assert unclosed(code).quote == quote
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,22 @@ def test_every_language_has_its_own_strings_and_comments(language: str, code: st
     assert still_open(code, language) == brackets
 
 
-def test_comments_of_a_line() -> None:
-    assert in_comment("x = 1  # wh", "python")
-    assert not in_comment("x = '# no", "python")
-    assert in_comment("f(); /* wh", "c")
-    assert not in_comment("f(); /* what */", "c")
-    assert not in_comment("a { b", "css")
+@pytest.mark.parametrize(
+    ("language", "code", "kind"),
+    [
+        ("python", "x = 1  # wh", "comment"), ("python", "x = '# no", "string"), ("python", "x = '# no'", ""),
+        ("python", "x = f'{a", "code"), ("python", "x = f'{{a", "string"), ("python", "x = f'{a} ", "string"),
+        ("python", "x = f'{a[\"b", "string"), ("python", "x = '{a", "string"), ("python", "x = rf'{f(\")\")", "code"),
+        ("python", 'x = """\n# a', "string"), ("python", "x = '\\", "string"), ("python", "it = '\n", ""),
+        ("c", "f(); /* wh", "comment"), ("c", "f(); /* what */", ""), ("c", "f(); /* a\n b", "comment"),
+        ("css", "a { b", ""), ("javascript", "`a ${b", "code"), ("javascript", "`a ${b} c", "string"),
+        ("javascript", "`${b // c", "comment"), ("go", "`${b", "string"),
+        ("csharp", '$"{a', "code"), ("csharp", '"{a', "string"), ("java", '"""\n a "b" ', "string"),
+        ("ruby", '"#{a', "code"), ("ruby", "'#{a", "string"), ("ruby", "=begin\nit's", "comment"),
+        ("php", '"{$a', "code"), ("php", '"{a', "string"), ("shellscript", '"$(a', "code"), ("shellscript", "$#", ""),
+        ("lua", "--[[ a\nb", "comment"), ("lua", "--[==[ a ]]", "comment"), ("lua", "[[ a\nb", "string"),
+        ("html", "<!-- a\nb", "comment"), ("html", "<!-- a -->", ""),
+    ],
+)  # fmt: skip
+def test_what_code_ends_in(language: str, code: str, kind: str) -> None:
+    assert unclosed(code, language).kind == kind

@@ -11,21 +11,23 @@ from typing import Any
 import pytest
 
 from lsp_server.tools.complete import main, offset_of, read_file, split_position
+from tests.models import SMALL
 
 SOURCE = textwrap.__file__
 LINE = next(i for i, line in enumerate(open(SOURCE, encoding="utf-8"), 1) if "self.width = width" in line)
 POSITION = f"{SOURCE}:{LINE}:22"  # behind "self.width = "
+MODEL = ("--model", str(SMALL))
 
 
 @pytest.fixture(scope="module")
 def piped() -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lsp_server.cli", "complete", POSITION]
+    command = [sys.executable, "-m", "lsp_server.cli", "complete", *MODEL, POSITION]
     return subprocess.run(command, capture_output=True, text=True, check=True)
 
 
 @pytest.fixture(scope="module")
 def parsed() -> dict[str, Any]:
-    command = [sys.executable, "-m", "lsp_server.cli", "complete", "--json", POSITION]
+    command = [sys.executable, "-m", "lsp_server.cli", "complete", *MODEL, "--json", POSITION]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.count("\n") == 1
     return json.loads(done.stdout)
@@ -35,7 +37,7 @@ def in_terminal(*argv: str, **environment: str) -> str:
     """What a process writes to a terminal of 60 columns."""
     parent, child = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "lsp_server.cli", "complete", *argv], stdout=child, stderr=child, stdin=child,
+        [sys.executable, "-m", "lsp_server.cli", "complete", *MODEL, *argv], stdout=child, stderr=child, stdin=child,
         env={**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, "COLUMNS": "60", "LINES": "50", **environment},
     )  # fmt: skip
     os.close(child)
@@ -87,7 +89,7 @@ def test_no_color_means_no_escape_sequence() -> None:
 
 def test_an_empty_file_is_completed_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty.py").write_text("")
-    assert main([f"{tmp_path / 'empty.py'}:1:1"]) == 0
+    assert main([*MODEL, f"{tmp_path / 'empty.py'}:1:1"]) == 0
     assert capsys.readouterr().out.strip()
 
 

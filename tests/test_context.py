@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from diffusion.request import Hole
 from lsp_server.options import Options
 from lsp_server.suggest.context import frame, infill_request, windows
@@ -53,3 +55,15 @@ def test_the_request_and_its_frame() -> None:
     around = frame(taken, plan)
     assert (around.statement, around.replaced, around.kept) == ("print(os.p", "a", ")")
     assert around.after == ")\nx = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [("file:///p/a%20b.py", "a b.py"), ("untitled:Untitled-1", "Untitled-1"), ("C:\\p\\a.py", "a.py"), ("", "")],
+)
+def test_the_request_says_what_language_it_is_in_and_the_files_name_alone(uri: str, name: str) -> None:
+    taken = snapshot(uri, "x = 1\n", "python")
+    plan = plan_at(taken, 4)
+    assert plan is not None
+    request = infill_request(taken, plan, Options())
+    assert (request.language, request.path) == ("python", name)

@@ -135,13 +135,6 @@ def test_lone_surrogates_become_replacement_characters() -> None:
     assert snapshot("file:///a.py", "a\ud800b\ud83d\ude00", "python").text == "a\ufffdb😀"
 
 
-def test_the_language_comes_from_the_file_name_where_the_editor_says_nothing() -> None:
-    assert syntax.language_of("", "file:///x/a.PY") == "python"
-    assert syntax.language_of("plaintext", "file:///x/a.pyi") == "python"
-    assert syntax.language_of("rust", "file:///x/a.py") == "rust"
-    assert syntax.language_of("", "file:///x/Makefile") == ""
-
-
 def test_nothing_is_parsed_before_a_tree_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("parsed")

@@ -7,7 +7,7 @@ import pytest
 from diffusion.request import CANVAS_SIZES, Hole
 from lsp_server.suggest.holes import Plan, plan_at
 from lsp_server.text.documents import snapshot
-from lsp_server.text.syntax import GRAMMARS
+from lsp_server.text.languages import BY_ID
 from tests.cursor_situations import SITUATIONS
 
 
@@ -36,7 +36,7 @@ def test_the_mask_in_this_situation(
 
 
 def test_the_table_covers_every_language_with_a_grammar() -> None:
-    assert {language for language, *_ in SITUATIONS} >= set(GRAMMARS)
+    assert {language for language, *_ in SITUATIONS} >= set(BY_ID)
     assert len(SITUATIONS) >= 150
 
 

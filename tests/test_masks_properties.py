@@ -9,11 +9,11 @@ from diffusion.request import Hole
 from lsp_server.suggest.cleanup import clean
 from lsp_server.suggest.context import frame, normal_newlines
 from lsp_server.suggest.holes import plan_at
-from lsp_server.text import syntax
+from lsp_server.text import languages
 from lsp_server.text.documents import Document, Snapshot, snapshot
 from lsp_server.text.lines import Edit
 
-LANGUAGES = sorted(syntax.GRAMMARS)
+LANGUAGES = sorted(languages.BY_ID)
 ENCODINGS = ["utf-8", "utf-16", "utf-32"]
 PIECES = [
     *("def f(a):\n", "    return a\n", "if x {\n", "}\n", "foo(bar[1], 'x')", "import os\n", "x = ", "a.b", "<p>"),

@@ -70,7 +70,12 @@ def test_both_backends_take_the_same_tokens_for_the_same_weights() -> None:
     found = native_backend.model.forward(cache.cache, [], canvas, len(ids))
     hidden = torch_backend.model.denoise(torch.tensor([canvas]), torch_cache)
     expected = torch_backend.model.logits(hidden[0]).detach().numpy()
-    assert np.abs(found - expected).mean() < 0.1
+    size = np.abs(expected).mean()
+    assert np.abs(found - expected).mean() < 0.01 * size
+    second, first = np.sort(expected, axis=1)[:, -2:].T
+    clear = first - second > 0.04 * size  # no near tie, which rounding turns either way
+    assert clear.sum() >= len(canvas) // 2
+    assert np.array_equal(found.argmax(axis=1)[clear], expected.argmax(axis=1)[clear])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from diffusion.evaluate.cases import SourceFile
 from lsp_server.tools.replay import functions, n_errors, run
 from lsp_server.tools.typist import Typist
+from tests.models import SMALL
 
 FILE = """import os
 
@@ -69,7 +70,9 @@ def test_functions_are_cut_whole_out_of_files_that_parse() -> None:
 
 
 def test_a_real_server_is_played_and_counted() -> None:
-    counts = run(functions(SourceFile("a.py", FILE)), {"logLevel": "error", "threads": 1}, 0, "test")
+    counts = run(
+        functions(SourceFile("a.py", FILE)), {"logLevel": "error", "threads": 1, "model": str(SMALL)}, 0, "test"
+    )
     figures = counts.figures()
     assert counts.requests == counts.keystrokes > 0
     assert counts.forward_passes > 0

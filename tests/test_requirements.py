@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lsp_server.suggest.holes import plan_at
-from lsp_server.text import syntax
+from lsp_server.text import languages, syntax
 from lsp_server.text.documents import snapshot
 
 PYPROJECT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
@@ -30,13 +30,14 @@ def test_no_version_is_allowed_that_lacks_what_we_use(package: str) -> None:
 
 
 def test_every_grammar_is_a_requirement() -> None:
-    assert {module.replace("_", "-") for module, _, _ in syntax.GRAMMARS.values()} <= set(MINIMUM)
+    assert {row.grammar.replace("_", "-") for row in languages.LANGUAGES} <= set(MINIMUM)
 
 
 def test_a_grammar_that_does_not_know_the_nodes_of_its_query_gives_way_to_line_rules(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(syntax.GRAMMARS, "odd", ("tree_sitter_python", "language", "go"))
+    odd = languages.Language("odd", grammar="tree_sitter_python", query="go")
+    monkeypatch.setitem(languages.BY_ID, "odd", odd)
     assert syntax.parser_for("odd") is None
     taken = snapshot("file:///a.odd", "x = \n", "odd")
     assert taken.tree is None

@@ -37,7 +37,7 @@ class Scripted:
 
 
 def complete(
-    code: str, text: str, *tokens: tuple[int, int, float], **options: Any
+    code: str, text: str, *tokens: tuple[int, int, float], invoked: bool = False, **options: Any
 ) -> tuple[list[Suggestion] | None, list[dict[str, Any]], list[str]]:
     """The suggestions at the mark, the drafts and the messages sent."""
     sent: list[dict[str, Any]] = []
@@ -52,8 +52,8 @@ def complete(
         session.configure(options, "utf-32")
         session.opened("file:///a.py", 1, "python", code.replace("¦", ""))
         try:
-            await session.complete(session.look("file:///a.py", line, column, "t"))
-            return await session.complete(session.look("file:///a.py", line, column, "t"))
+            await session.complete(session.look("file:///a.py", line, column, "t", invoked=invoked))
+            return await session.complete(session.look("file:///a.py", line, column, "t", invoked=invoked))
         finally:
             session.worker.end()
 
@@ -99,6 +99,50 @@ def test_an_engine_error_is_said_once_and_gives_an_empty_list() -> None:
 
 def test_a_disabled_language_gives_an_empty_list() -> None:
     assert complete("x = ¦\n", "1", disabledLanguages=["python"])[0] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "invoked", "offered"),
+    [
+        ("x = ¦\n", {"comments": "off", "strings": "off"}, False, True),
+        ("# ¦\n", {}, False, False),
+        ("# ¦\n", {}, True, True),
+        ("# ¦\n", {"comments": "on"}, False, True),
+        ("# ¦\n", {"comments": "off"}, True, False),
+        ('def f():\n    """¦"""\n', {}, False, False),
+        ('def f():\n    """¦"""\n', {"comments": "on", "strings": "off"}, False, True),
+        ("x = '¦'\n", {}, False, True),
+        ("x = '¦'\n", {"strings": "manual"}, False, False),
+        ("x = '¦'\n", {"strings": "manual"}, True, True),
+        ("x = '¦'\n", {"strings": "off"}, True, False),
+        ("x = f'{¦}'\n", {"strings": "off"}, False, True),
+    ],
+)
+def test_comments_and_strings_are_completed_where_the_user_wants_it(
+    code: str, options: dict[str, str], invoked: bool, offered: bool
+) -> None:
+    suggestions, sent, _ = complete(code, "value", drafts=True, invoked=invoked, **options)
+    assert bool(suggestions) == bool(sent) == offered
+
+
+def test_a_suggestion_on_screen_stays_while_its_comment_is_typed(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> list[int]:
+        session = Session(lambda options: Scripted("x = 1  # one"), lambda method, params: None, print)
+        session.configure({}, "utf-32")
+        session.opened("file:///a.py", 1, "python", "")
+        found = []
+        try:
+            for version, text in enumerate(("", "x = 1  # o", "x = 1  # why"), 2):
+                session.changed("file:///a.py", version, [text])
+                answer = await session.complete(session.look("file:///a.py", 0, len(text), "t"))
+                found.append(len(answer or ()))
+        finally:
+            session.worker.end()
+        return found
+
+    with caplog.at_level("INFO"):
+        assert asyncio.run(run()) == [1, 1, 0]
+    assert "comments are completed when asked by hand only" in caplog.text
 
 
 class Held(Scripted):

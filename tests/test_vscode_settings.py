@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lsp_server.options import Options, camel
+from lsp_server.text.languages import ON_BY_DEFAULT
 
 MANIFEST = json.loads((Path(__file__).parents[1] / "editors/vscode/package.json").read_text())
 SETTINGS = {
@@ -45,6 +46,10 @@ def test_settings_have_the_kind_default_and_range_of_the_options() -> None:
             if key in SETTINGS[name]
         }
         assert said == wanted(name, OPTIONS[name]), name
+
+
+def test_the_languages_that_are_on_are_those_the_model_is_for() -> None:
+    assert SETTINGS["enable"]["default"] == {"*": False, **dict.fromkeys(ON_BY_DEFAULT, True)}
 
 
 def test_every_setting_is_described() -> None:

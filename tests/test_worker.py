@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from diffusion.request import Draft, InfillRequest
+from cuda_ext import native
+from diffusion.engine import Engine
+from diffusion.request import Draft, Hole, InfillRequest
 from lsp_server.worker import MAX_DEATHS, EngineFailedError, Infiller, Job, Worker
+from tests.models import SMALL
 
 
 class PanicError(BaseException):
@@ -49,16 +52,21 @@ class Stepwise:
             pass
 
 
-def request(uri: str, prefix: str = "a = ", drafts: list[Draft] | None = None) -> Job:
+def infill(uri: str, asked: InfillRequest, on_draft: Callable[[Draft], None] = lambda draft: None) -> Job:
     """A job that asks the engine, and comes to its last draft."""
 
     def work(engine: Infiller, cancelled: Callable[[], bool]) -> Draft | None:
-        found = drafts if drafts is not None else []
-        for draft in engine.infill(InfillRequest(prefix, "\n"), cancelled):
-            found.append(draft)
-        return found[-1] if found and found[-1].done else None
+        last = None
+        for last in engine.infill(asked, cancelled):
+            on_draft(last)
+        return last if last is not None and last.done else None
 
     return Job(uri, work)
+
+
+def request(uri: str, prefix: str = "a = ", on_draft: Callable[[Draft], None] = lambda draft: None) -> Job:
+    """The same behind a prefix."""
+    return infill(uri, InfillRequest(prefix, "\n"), on_draft)
 
 
 def ahead(uri: str) -> Job:
@@ -76,7 +84,7 @@ def test_drafts_come_in_order_and_the_last_is_the_result() -> None:
     engine = Stepwise()
     drafts: list[Draft] = []
     worker = started(engine)
-    job = worker.submit(request("a", drafts=drafts))
+    job = worker.submit(request("a", on_draft=drafts.append))
     for _ in range(3):
         engine.step()
     assert job.future.result(60) == drafts[-1]
@@ -125,6 +133,37 @@ def test_cancel_stops_before_the_next_pass() -> None:
     assert worker.end()
     assert engine.forward_passes <= 2
     assert worker.counts["cancelled"] == 1
+
+
+@pytest.mark.skipif(bool(native.why_not("cpu")), reason=f"native backend: {native.why_not('cpu')}")
+def test_a_native_loop_that_is_cancelled_runs_at_most_the_pass_that_has_begun() -> None:
+    """It runs ahead of its reader: what is counted is passes that ran, not drafts that were read."""
+    engine = Engine.load(SMALL, backend="native", threads=1)
+    worker = Worker(lambda: engine, lambda state, detail: None)
+    asked = InfillRequest("import os\n\ndef area(width, height):\n    return ", "\n", (Hole(64, multiline=True),))
+    worker.submit(infill("a", asked)).future.result(60)
+    n_passes = engine.forward_passes
+    for _ in range(20):  # the loop may be over before its first draft is read
+        before = engine.forward_passes
+        job = cancelled_at_its_first_draft(worker, asked)
+        assert job.passes_at_stop is not None and job.passes_at_end is not None
+        assert job.passes_at_end - job.passes_at_stop <= 1
+        if job.passes_at_end - before < n_passes:
+            break
+    else:
+        pytest.fail("every loop was over before it was cancelled")
+    assert worker.end()
+    assert engine.forward_passes == job.passes_at_end  # nothing ran afterwards
+
+
+def cancelled_at_its_first_draft(worker: Worker, asked: InfillRequest) -> Job:
+    """A job that has ended so."""
+    job = infill("a", asked, lambda draft: worker.cancel(job))
+    worker.submit(job)
+    assert job.future.result(60) is None
+    while job.passes_at_end is None:
+        pass
+    return job
 
 
 def test_encoding_ahead_gives_way_to_a_request() -> None:

@@ -35,7 +35,7 @@
   :type 'boolean)
 
 (defcustom mezzotint-server-options nil
-  "Further options of the server, a property list like (:maxTokens 32)."
+  "Further options of the server, a property list like (:comments \"on\")."
   :type 'plist)
 
 (defcustom mezzotint-disabled-modes nil
@@ -414,6 +414,11 @@ TOKEN is the number of its request."
   "Show the previous candidate."
   (interactive)
   (mezzotint--cycle -1))
+
+(defun mezzotint-complete ()
+  "Ask for a suggestion by hand: in comments none comes by itself."
+  (interactive)
+  (mezzotint--ask 1 #'ignore))
 
 (defun mezzotint-dismiss ()
   "Take the suggestion away until the next change."

@@ -21,7 +21,7 @@ from diffusion.confidence import cut, settled
 from diffusion.recall import starts
 from diffusion.request import FROM_MASKS, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
 from lsp_server.options import Options
-from lsp_server.suggest import cleanup, context, feedback, holes, live, refusals
+from lsp_server.suggest import cleanup, context, feedback, holes, live, prose, refusals
 from lsp_server.suggest.candidates import ALTERNATIVE, Infills, Verdict, propose
 from lsp_server.suggest.drafts import Suggestion, draft_params
 from lsp_server.suggest.holes import Plan
@@ -143,7 +143,14 @@ def place_of(question: Question, tell: Tell) -> Place | None:
         return None
     several = options.multiline == "auto"
     plan = holes.plan_at(snapshot, offset, multiline=several, max_tokens=options.max_tokens)
-    return None if plan is None else Place(question, plan, tell)
+    if plan is None:
+        return None
+    place = Place(question, plan, tell)
+    refusal = prose.refusal(snapshot, offset, options, question.invoked)
+    if refusal and not live.rest(question.known, place.around):  # what is on screen may run through a comment
+        logger.info("no completion: %s", refusal)
+        return None
+    return place
 
 
 def known(place: Place) -> str | None:

@@ -8,11 +8,14 @@ cached context stays valid.
 
 from __future__ import annotations
 
+import re
+
 from diffusion.request import InfillRequest
 from lsp_server.options import Options
 from lsp_server.suggest.cleanup import Frame
 from lsp_server.suggest.holes import Plan
 from lsp_server.text.documents import Snapshot
+from lsp_server.text.uris import parts_of
 
 
 def normal_newlines(text: str) -> str:
@@ -54,7 +57,14 @@ def infill_request(snapshot: Snapshot, plan: Plan, options: Options) -> InfillRe
         suffix=suffix,
         middle=plan.middle,
         deadline_ms=options.deadline_ms or None,
+        language=snapshot.language,
+        path=file_name(snapshot.uri),
     )
+
+
+def file_name(uri: str) -> str:
+    """Return the name of a document's file, or "" if it has none; folders may say more than a model should be told."""
+    return re.split(r"[/\\]", parts_of(uri).path.decode("utf-8", "replace"))[-1]
 
 
 def frame(snapshot: Snapshot, plan: Plan) -> Frame:

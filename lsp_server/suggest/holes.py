@@ -9,24 +9,19 @@ nothing sound to say, the line's characters do. None means: offer nothing here.
 from __future__ import annotations
 
 import logging
-import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from diffusion.request import Hole
-from lsp_server.text import syntax
-from lsp_server.text.brackets import CLOSERS, LEXES, OPENERS, in_comment, open_quote, still_open
+from lsp_server.text import languages, syntax
+from lsp_server.text.brackets import CLOSERS, OPENERS, still_open
 from lsp_server.text.documents import Snapshot
-from lsp_server.text.syntax import Spot
-
-if TYPE_CHECKING:
-    from tree_sitter import Node
+from lsp_server.text.inside import inside_at
 
 logger = logging.getLogger(__name__)
 
 WITHIN_LINE_TOKENS, LINE_TOKENS, BLOCK_TOKENS = 16, 32, 64
 MAX_KEPT_CHARS = 40
 _STATEMENT_CHARS = 4000  # how far back an unfinished statement is read
-_NEAR_LEVELS = 4  # of the tree, from the cursor up: where an error may come from an unclosed quote
 
 
 class Plan(NamedTuple):
@@ -120,9 +115,9 @@ def has_empty_body(place: Place, rest: str) -> bool:
 
     With `rest` behind the cursor that must be closers and the block's opener: `def f(|):`, `while (|) {`.
     """
-    opener = ":" if place.snapshot.language == "python" else "{"
+    opener = languages.of(place.snapshot.language).body_opener
     header = (rest or place.left).rstrip()
-    if not header.endswith(opener) or len(rest) > MAX_KEPT_CHARS or place.snapshot.language not in _WITH_BODIES:
+    if not opener or not header.endswith(opener) or len(rest) > MAX_KEPT_CHARS:
         return False
     closers = rest[: -len(opener)].strip() if rest else ""
     if rest and (not closers or kept_closers(closers, place.open_brackets) != closers):
@@ -130,12 +125,6 @@ def has_empty_body(place: Place, rest: str) -> bool:
     if not rest and place.open_brackets.removesuffix("{" if opener == "{" else ""):
         return False
     return is_empty_below(place)
-
-
-_WITH_BODIES = frozenset(
-    ("python", "javascript", "javascriptreact", "typescript", "typescriptreact", "go", "rust", "c", "cpp", "java")
-    + ("csharp", "php", "css")
-)
 
 
 def is_empty_below(place: Place) -> bool:
@@ -157,54 +146,18 @@ def place_at(snapshot: Snapshot, offset: int) -> Place:
     left, right = snapshot.text[line:offset], snapshot.text[offset : snapshot.line_end(offset)]
     language = snapshot.language
     if snapshot.tree is None:
-        brackets = still_open(left, language)
-        inside = "comment" if in_comment(left, language) and language in LEXES else ""
-        return Place(snapshot, offset, left, right, line, brackets, inside, "", frozenset())
+        inside = inside_at(snapshot, offset)
+        return Place(snapshot, offset, left, right, line, still_open(left, language), inside.kind, "", frozenset())
     byte = snapshot.byte_at(offset)
     spot = syntax.spot_at(snapshot.tree, language, byte, snapshot.byte_at(line + indent_of(left)))
     at = syntax.statement_start(spot)
     statement = line if at is None else max(min(snapshot.offset_of_byte(at), line), offset - _STATEMENT_CHARS)
     before = snapshot.text[statement:offset]
-    inside, quote = _inside_what(snapshot, spot, byte, left)
+    inside = inside_at(snapshot, offset, spot)
+    kind = "string" if inside.kind == "text" else inside.kind
     found = spot.captures
     kinds = frozenset(kind for kind in ("import", "decorator") if any(n.start_byte < byte for n in found.get(kind, ())))
-    return Place(snapshot, offset, left, right, statement, still_open(before, language), inside, quote, kinds)
-
-
-def _inside_what(snapshot: Snapshot, spot: Spot, byte: int, left: str) -> tuple[str, str]:
-    """Return what kind of text the cursor is inside of ("string", "comment" or ""), and a string's quote."""
-    found = spot.captures
-    code = max(
-        (node.start_byte for node in found.get("code", ()) if node.start_byte < byte < node.end_byte), default=-1
-    )
-    for kind in ("comment", "string"):
-        for node in found.get(kind, ()):
-            if code < node.start_byte < byte and (byte < node.end_byte or not _is_closed(node, kind)):
-                text = snapshot.text.encode()[node.start_byte : byte].decode("utf-8", "replace")
-                return kind, _quote_of(text) if kind == "string" else ""
-    if code >= 0:
-        return "", ""
-    if not spot.is_cut and not any(node.has_error for node in spot.path[-_NEAR_LEVELS:]):
-        return "", ""
-    quote = open_quote(left, snapshot.language)  # an unclosed quote is an error, and no string, to the tree
-    return ("string", quote) if quote else ("", "")
-
-
-def _is_closed(node: Node, kind: str) -> bool:
-    """Tell whether a string or comment that ends at the cursor is finished."""
-    text = (node.text or b"").decode("utf-8", "replace")
-    if kind == "comment":
-        return text.startswith(("/*", "<!--")) and text.endswith(("*/", "-->")) and len(text) >= 4
-    quote = _quote_of(text)
-    opened = text.find(quote)
-    closed = not any(child.is_missing for child in node.children)
-    return closed and bool(quote) and text.endswith(quote) and len(text) >= opened + 2 * len(quote)
-
-
-def _quote_of(text: str) -> str:
-    """Return the quote that opens a string: behind its prefix, three in a row or one."""
-    found = re.match(r"\w*([\"']{3}|[\"'`])", text)
-    return found[1] if found else ""
+    return Place(snapshot, offset, left, right, statement, still_open(before, language), kind, inside.quote, kinds)
 
 
 def kept_closers(rest: str, open_brackets: str) -> str:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from diffusion.request import OTHER_TOKENS
 from lsp_server.text.documents import Snapshot
+from lsp_server.text.languages import DEFINITION
 
 CHARS_PER_TOKEN = 4
 CHUNK_LINES = 6  # of about as many tokens as there is room for
@@ -145,15 +146,8 @@ def defined(text: str) -> Iterator[re.Match[str]]:
     at = 0
     while at < len(text):
         stop = text.find("\n", at + SCANNED_CHARS) + 1 or len(text)
-        yield from _DEFINITION.finditer(text, at, stop)
+        yield from DEFINITION.finditer(text, at, stop)
         at = stop
-
-
-_DEFINITION = re.compile(
-    r"^[ \t]*(?:export |public |private |static |pub |async )*(?:def|class|function|fn|func|struct|interface|type|enum)"
-    r"\s+(?:\([^)\n]*\)\s*)?(?P<name>\w+)[^\n]*",
-    re.MULTILINE,
-)
 
 
 def chunks(text: str) -> Iterator[str]:

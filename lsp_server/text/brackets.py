@@ -1,7 +1,7 @@
 """Brackets and quotes of a stretch of code, read from its characters: for code that does not parse yet.
 
 Rule: good enough for the statement around a cursor; strings and comments are skipped, nothing here raises. The tree
-decides wherever it is sound; what a language calls a string or a comment is one row of the table here.
+decides wherever it is sound; what a language calls a string or a comment is in its row of `languages.py`.
 
     still_open("foo(bar[1], 'x)'", "python")  ->  "("
 """
@@ -13,53 +13,39 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from lsp_server.text import languages
+from lsp_server.text.languages import Lexis
+
 OPENERS = {"(": ")", "[": "]", "{": "}"}
 CLOSERS = frozenset(OPENERS.values())
 
 
-class Lexis(NamedTuple):
-    """How a language writes comments and strings: leaders, and quotes of one line and of several."""
+class Open(NamedTuple):
+    """What a stretch of code ends in: "comment", "string", "code" in a string, or "" for code."""
 
-    comments: tuple[str, ...]
-    quotes: str = "\"'"
-    long_quotes: tuple[str, ...] = ()
-    block_comments: bool = False  # /* ... */
-
-
-_C = Lexis(("//",), block_comments=True)
-LEXES = {
-    "python": Lexis(("#",), long_quotes=('"""', "'''")),
-    "ruby": Lexis(("#",)),
-    "shellscript": Lexis(("#",)),
-    "php": Lexis(("//", "#"), block_comments=True),
-    "lua": Lexis(("--",)),
-    "html": Lexis(()),
-    "json": Lexis((), '"'),
-    "css": Lexis((), block_comments=True),
-    "rust": _C._replace(quotes='"'),  # a single quote begins a lifetime as well
-    **dict.fromkeys(("javascript", "javascriptreact", "typescript"), _C._replace(long_quotes=("`",))),
-    **dict.fromkeys(("typescriptreact", "go"), _C._replace(long_quotes=("`",))),
-}
+    kind: str = ""
+    quote: str = ""  # that would close the string
+    start: int = 0
 
 
 @functools.cache
 def _tokens(language: str) -> re.Pattern[str]:
-    """The pattern of a language's strings, comments and brackets; compiled when first needed."""
-    lexis = LEXES.get(language, _C)
-    kinds: list[str] = []
-    for quote in lexis.long_quotes:
-        kinds.append(rf"{quote}(?:\\.|[^\\])*?(?:{quote}|(?P<open{len(kinds)}>\Z))")
-    for quote in lexis.quotes:
-        kinds.append(rf"{quote}(?:\\.|[^{quote}\\\n])*(?:{quote}|(?P<open{len(kinds)}>))")
-    if lexis.block_comments:
-        kinds.append(rf"/\*.*?(?:\*/|(?P<open{len(kinds)}>\Z))")
-    kinds += [rf"{re.escape(leader)}[^\n]*" for leader in lexis.comments]
+    """The pattern of a language's strings, comments and brackets; a group tells what is not closed."""
+    lexis = languages.of(language).lexis
+    kinds = [rf"{start}.*?(?:{end}|(?P<comment{n}>\Z))" for n, (start, end) in enumerate(lexis.block_comments)]
+    before = r"(?<![^\s;&|(])" if lexis.spaced else ""
+    kinds += [rf"{before}{re.escape(leader)}(?P<line{n}>)[^\n]*" for n, leader in enumerate(lexis.comments)]
+    for number, (start, end) in enumerate(lexis.long_quotes):
+        escaped, start, end = (r"\\(?:.|\Z)|" if start == end else ""), re.escape(start), re.escape(end)
+        kinds.append(rf"{start}(?:{escaped}(?!{end}).)*(?:{end}|(?P<long{number}>))")
+    for number, quote in enumerate(lexis.quotes):
+        kinds.append(rf"{quote}(?:\\(?:.|\Z)|[^{quote}\\\n])*(?:{quote}|(?P<quote{number}>))")
     return re.compile("|".join((*kinds, r"(?P<bracket>[()\[\]{}])")), re.DOTALL)
 
 
-def brackets(code: str, language: str = "python") -> Iterator[tuple[int, str]]:
-    """Yield the index and character of every bracket outside strings and comments."""
-    for match in _tokens(language).finditer(code):
+def brackets(code: str, language: str = "python", start: int = 0) -> Iterator[tuple[int, str]]:
+    """Yield the index and character of every bracket from `start` on outside strings and comments."""
+    for match in _tokens(language).finditer(code, start):
         if match["bracket"]:
             yield match.start(), match["bracket"]
 
@@ -88,25 +74,46 @@ def surplus_closers(code: str, language: str = "python") -> str:
     return "".join(surplus)
 
 
-def open_quote(code: str, language: str = "python") -> str:
-    """Return the quote of the string that `code` ends in without closing it; "" if it ends in none."""
+def unclosed(code: str, language: str = "python") -> Open:
+    """Return what `code` ends in."""
     last = _last_token(code, language)
-    if last is None or last.end() != len(code) or last["bracket"]:
-        return ""
-    unclosed = any(value is not None for name, value in last.groupdict().items() if name != "bracket")
-    if not unclosed or last.group().startswith("/*"):
-        return ""
-    long = next((quote for quote in LEXES.get(language, _C).long_quotes if last.group().startswith(quote)), "")
-    return long or last.group()[0]
+    kind = (last.lastgroup or "") if last is not None and last.end() == len(code) else ""
+    if last is None or kind in ("", "bracket"):
+        return Open()
+    if kind.startswith(("comment", "line")):
+        return Open("comment", "", last.start())
+    lexis = languages.of(language).lexis
+    quote = lexis.long_quotes[int(kind[4:])][1] if kind.startswith("long") else lexis.quotes[int(kind[5:])]
+    inner = _code_in_string(code, last.start(), lexis, language)
+    if inner is None:
+        return Open("string", quote, last.start())
+    found = unclosed(code[inner:], language)
+    return found._replace(kind=found.kind or "code", start=inner + found.start)
 
 
-def in_comment(line: str, language: str = "python") -> bool:
-    """Tell whether a line's beginning ends inside a comment."""
-    last = _last_token(line, language)
-    leaders = (*LEXES.get(language, _C).comments, "/*")
-    if last is None or last.end() != len(line) or not last.group().startswith(leaders):
-        return False
-    return not (last.group().startswith("/*") and last.group().endswith("*/"))
+def _code_in_string(code: str, start: int, lexis: Lexis, language: str) -> int | None:
+    """Return where the code begins that `code` ends in, inside the string at `start`; None if it ends in its text."""
+    if lexis.code is None or not re.search(rf"(?:{lexis.code[0]})\Z", code[max(0, start - 3) : start + 1]):
+        return None
+    opener, place = re.compile(lexis.code[1]), start + 1
+    while found := opener.search(code, place):
+        place = found.end()
+        if found.group() != "{{":
+            end = _closed_at(code, place, language)
+            if end is None:
+                return place
+            place = end
+    return None
+
+
+def _closed_at(code: str, start: int, language: str) -> int | None:
+    """Return the end of the bracket that was opened before `start`; None if it is not closed."""
+    depth = 1
+    for at, char in brackets(code, language, start):
+        depth += 1 if char in OPENERS else -1
+        if not depth:
+            return at + 1
+    return None
 
 
 def _last_token(code: str, language: str) -> re.Match[str] | None:

@@ -20,6 +20,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lsp_server.text import syntax
+from lsp_server.text.languages import language_of
 from lsp_server.text.lines import Edit, Lines, Point, count_chars, count_units, line_end, line_starts, moved_starts
 from lsp_server.text.trees import TreeEdit, Trees
 from lsp_server.text.uris import key_of
@@ -207,7 +208,7 @@ class Documents:
 
     def open(self, uri: str, version: int, language_id: str, text: str) -> Document:
         """Take a document that the editor opened (again)."""
-        language = syntax.language_of(language_id, uri)
+        language = language_of(language_id, uri)
         document = Document(uri, version, language, text, self.encoding, self.max_bytes)
         document.last_use = next(self._uses)
         self._open[document.uri] = document

@@ -1,7 +1,7 @@
-"""tree-sitter: the table of grammars, parsing, and what a language's query says of the place at the cursor.
+"""tree-sitter: parsing, and what a language's query says of the place at the cursor.
 
 Rule: positions are UTF-8 bytes here, as in tree-sitter; callers convert. Broken code is normal, nothing here raises.
-What differs between languages is in `queries/*.scm`, not in code.
+What differs between languages is in `languages.py` and in `queries/*.scm`, not in code.
 
     tree = parse("python", b"def f(:")
     spot_at(tree, "python", 6, 0).captures   # {"block": [<Node module>]}
@@ -17,6 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lsp_server.text import languages
+
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser, Query, Tree
 
@@ -25,69 +27,22 @@ logger = logging.getLogger(__name__)
 PIECE_BYTES = 4096  # of source, read by the parser at once
 MAX_DEPTH = 5_000  # no code that people write is so deep; some milliseconds
 
-# LSP language id -> (grammar module, the function in it that returns the language, the query's name)
-GRAMMARS = {
-    "python": ("tree_sitter_python", "language", "python"),
-    "javascript": ("tree_sitter_javascript", "language", "javascript"),
-    "javascriptreact": ("tree_sitter_javascript", "language", "javascript"),
-    "typescript": ("tree_sitter_typescript", "language_typescript", "typescript"),
-    "typescriptreact": ("tree_sitter_typescript", "language_tsx", "typescript"),
-    "go": ("tree_sitter_go", "language", "go"),
-    "rust": ("tree_sitter_rust", "language", "rust"),
-    "c": ("tree_sitter_c", "language", "c"),
-    "cpp": ("tree_sitter_cpp", "language", "cpp"),
-    "java": ("tree_sitter_java", "language", "java"),
-    "csharp": ("tree_sitter_c_sharp", "language", "csharp"),
-    "ruby": ("tree_sitter_ruby", "language", "ruby"),
-    "php": ("tree_sitter_php", "language_php", "php"),
-    "shellscript": ("tree_sitter_bash", "language", "shellscript"),
-    "lua": ("tree_sitter_lua", "language", "lua"),
-    "html": ("tree_sitter_html", "language", "html"),
-    "css": ("tree_sitter_css", "language", "css"),
-    "json": ("tree_sitter_json", "language", "json"),
-    "jsonc": ("tree_sitter_json", "language", "json"),
-}
-
-# Names that editors use for the same languages
-ALIASES = {
-    "bash": "shellscript", "sh": "shellscript", "cs": "csharp", "c++": "cpp", "objc": "c", "golang": "go",
-    "js": "javascript", "ts": "typescript", "tsx": "typescriptreact", "jsx": "javascriptreact", "typescript.tsx":
-    "typescriptreact", "javascript.jsx": "javascriptreact", "rs": "rust", "rb": "ruby", "py": "python",
-}  # fmt: skip
-
-EXTENSIONS = {
-    ".py": "python", ".pyi": "python", ".pyw": "python", ".js": "javascript", ".mjs": "javascript",
-    ".cjs": "javascript", ".jsx": "javascriptreact", ".ts": "typescript", ".mts": "typescript", ".cts": "typescript",
-    ".tsx": "typescriptreact", ".go": "go", ".rs": "rust", ".c": "c", ".h": "c", ".cc": "cpp", ".cpp": "cpp",
-    ".cxx": "cpp", ".hpp": "cpp", ".hh": "cpp", ".cu": "cpp", ".cuh": "cpp", ".java": "java", ".cs": "csharp",
-    ".rb": "ruby", ".rake": "ruby", ".php": "php", ".sh": "shellscript", ".bash": "shellscript", ".lua": "lua",
-    ".html": "html", ".htm": "html", ".css": "css", ".json": "json", ".jsonc": "jsonc",
-}  # fmt: skip
-
-
-def language_of(language_id: str, uri: str) -> str:
-    """Return the language id, from the file name where the editor gave none."""
-    if language_id and language_id != "plaintext":
-        return ALIASES.get(language_id.lower(), language_id)
-    name = uri.rsplit("/", 1)[-1]
-    return EXTENSIONS.get("." + name.rsplit(".", 1)[-1].lower(), language_id) if "." in name else language_id
-
 
 @functools.cache
 def _grammar(language: str) -> tuple[Parser, Query] | None:
     """Return the parser and the query of a language, or None (said once in the log) where line rules must do."""
-    if language not in GRAMMARS:
+    row = languages.of(language)
+    if not row.grammar:
         logger.info("no grammar for language %r: line rules are used", language)
         return None
-    module, function, name = GRAMMARS[language]
     try:
         from tree_sitter import Language, Parser, Query, QueryCursor  # noqa: F401  (releases before 0.25 lack the last)
 
-        grammar = Language(getattr(importlib.import_module(module), function)())
-        source = (Path(__file__).parent / "queries" / f"{name}.scm").read_text(encoding="utf-8")
+        grammar = Language(getattr(importlib.import_module(row.grammar), row.entry)())
+        source = (Path(__file__).parent / "queries" / f"{row.query}.scm").read_text(encoding="utf-8")
         return Parser(grammar), Query(grammar, source)
     except Exception as error:  # a wheel that is missing, too new, or whose nodes have other names than the query
-        logger.warning("grammar %s cannot be used (%s): line rules are used", module, error)
+        logger.warning("grammar %s cannot be used (%s): line rules are used", row.grammar, error)
         return None
 
 

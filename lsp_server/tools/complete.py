@@ -24,8 +24,8 @@ from lsp_server.suggest.context import frame, infill_request
 from lsp_server.suggest.holes import Plan, plan_at
 from lsp_server.text.documents import Snapshot, snapshot
 from lsp_server.text.files import read_regular
+from lsp_server.text.languages import language_of
 from lsp_server.text.secrets import secret_in
-from lsp_server.text.syntax import language_of
 from lsp_server.tools.drawing import BLACK, Around, Screen, Span, Stage, rows_of
 
 if TYPE_CHECKING:

@@ -92,9 +92,10 @@ def find_grammars() -> Iterator[Finding]:
     """tree-sitter grammars; a language without one is completed by line rules."""
     from importlib import metadata
 
-    from lsp_server.text import syntax
+    from lsp_server.text import languages, syntax
 
-    for language, (module, _, _) in syntax.GRAMMARS.items():
+    for row in languages.LANGUAGES:
+        language, module = row.id, row.grammar
         if syntax.parser_for(language) is None:
             yield Finding("grammar", None, f"{language}: {module} cannot be used, line rules instead")
         else:

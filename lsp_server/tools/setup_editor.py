@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lsp_server.launch import server_command
+from lsp_server.text.languages import ON_BY_DEFAULT
 
 PLUGINS = Path(__file__).resolve().parents[2] / "editors"  # in a source tree; a wheel has none
 BEGIN, END = "mezzotint setup: begin", "mezzotint setup: end"
@@ -81,8 +82,9 @@ def nvim_lines(command: list[str]) -> str:
     if (PLUGINS / "nvim" / "plugin" / "mezzotint.lua").exists():
         folder = quoted(str(PLUGINS / "nvim"))
         return f'vim.opt.runtimepath:append({folder})\nrequire("mezzotint").setup({{ cmd = {cmd} }})\n'
+    filetypes = ", ".join(map(quoted, ON_BY_DEFAULT))
     return (
-        f'vim.lsp.config("mezzotint", {{ cmd = {cmd}, filetypes = {{ "python" }} }})\n'
+        f'vim.lsp.config("mezzotint", {{ cmd = {cmd}, filetypes = {{ {filetypes} }} }})\n'
         'vim.lsp.enable("mezzotint")\n'
         "vim.lsp.inline_completion.enable(true)\n"
         'vim.keymap.set("i", "<M-CR>", function() vim.lsp.inline_completion.get() end)\n'
@@ -91,15 +93,15 @@ def nvim_lines(command: list[str]) -> str:
 
 def emacs_lines(command: list[str]) -> str:
     """The package for ghost text where it is at hand; otherwise the server for eglot's own completion."""
-    cmd, modes = " ".join(map(quoted, command)), "(python-mode python-ts-mode)"
+    cmd, modes = " ".join(map(quoted, command)), " ".join(f"{name}-mode {name}-ts-mode" for name in ON_BY_DEFAULT)
     if not (PLUGINS / "emacs" / "mezzotint.el").exists():
-        program = f"(add-to-list 'eglot-server-programs '({modes} . ({cmd})))"
+        program = f"(add-to-list 'eglot-server-programs '(({modes}) . ({cmd})))"
         return f"(with-eval-after-load 'eglot\n  {program})\n"
     return (
         f"(add-to-list 'load-path {quoted(str(PLUGINS / 'emacs'))})\n"
         "(require 'mezzotint)\n"
         f"(setq mezzotint-command '({cmd}))\n"
-        f"(mezzotint-use-for '{modes})\n"
+        f"(mezzotint-use-for '({modes}))\n"
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from lsprotocol import types
 from pygls.lsp.client import LanguageClient
+from scripts import Script
 
 SERVER = (sys.executable, "-m", "lsp_server", "--stdio")
 PATIENCE_S = 300  # only ends a test that would hang
@@ -53,6 +54,14 @@ class Editor(LanguageClient):
         item = types.TextDocumentItem(uri=uri, language_id=language, version=1, text=text)
         self.text_document_did_open(types.DidOpenTextDocumentParams(item))
 
+    def close(self, uri: str) -> None:
+        del self.versions[uri]
+        self.text_document_did_close(types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(uri)))
+
+    def close_all(self) -> None:
+        for uri in list(self.versions):
+            self.close(uri)
+
     def change(self, uri: str, start: tuple[int, int], end: tuple[int, int], text: str, version: int = 0) -> None:
         self.versions[uri] += 1
         change = types.TextDocumentContentChangePartial(types.Range(types.Position(*start), types.Position(*end)), text)
@@ -88,11 +97,11 @@ class Editor(LanguageClient):
 
 @asynccontextmanager
 async def editor(
-    options: dict[str, Any] | None = None, encoding: str = "utf-16", inline: bool = True
+    options: dict[str, Any] | None = None, encoding: str = "utf-16", inline: bool = True, script: Script | None = None
 ) -> AsyncIterator[Editor]:
-    """Start the server, initialize it, and end it as an editor does."""
+    """Start the server, with the model or a scripted engine, initialize it, and end it as an editor does."""
     client = Editor()
-    await client.start_io(*SERVER)
+    await client.start_io(*SERVER, *(script.options if script else ()))
     try:
         client.answer = await client.initialize_async(  # type: ignore[attr-defined]
             types.InitializeParams(

@@ -10,6 +10,7 @@ import pytest
 from conftest import Run
 from editor import PATIENCE_S, Editor, editor
 from raw import RawClient
+from scripts import VALUE, Script, sharpens
 
 
 def test_places_without_completion_give_an_empty_list(run: Run) -> None:
@@ -38,7 +39,7 @@ def test_places_without_completion_give_an_empty_list(run: Run) -> None:
         assert (await client.stats()).forwardPasses == passes
         assert client.messages == []
 
-    run(test)
+    run(test, sharpens("", VALUE))
 
 
 def test_odd_text_and_unknown_languages_are_completed(run: Run) -> None:
@@ -46,12 +47,15 @@ def test_odd_text_and_unknown_languages_are_completed(run: Run) -> None:
         client.open("file:///a.xyz", "let total = \n", "xyz")
         client.open("file:///nul.py", "x = '\0'\r\ny = \r\n🜂 = 1\r\n")
         client.open("file:///broken.py", "def f(:\n  ((((\nclass\n    return \n")
-        assert isinstance(await client.items("file:///a.xyz", 0, 12), list)
-        assert isinstance(await client.items("file:///nul.py", 1, 4), list)
-        assert isinstance(await client.items("file:///broken.py", 3, 11), list)
-        assert isinstance(await client.items("file:///a.xyz", 0, 10_000), list)  # past the end of a line is its end
+        for uri, line, character in (
+            ("file:///a.xyz", 0, 12),
+            ("file:///nul.py", 1, 4),
+            ("file:///broken.py", 3, 11),
+            ("file:///a.xyz", 0, 10_000),  # past the end of a line is its end
+        ):
+            assert [item.insert_text for item in await client.items(uri, line, character)] == [VALUE]
 
-    run(test)
+    run(test, sharpens("", VALUE))
 
 
 def test_a_stale_change_is_ignored(run: Run) -> None:
@@ -62,7 +66,7 @@ def test_a_stale_change_is_ignored(run: Run) -> None:
         await client.items("file:///a.py", 1, 4)
         assert client.drafts[-1].version == 7
 
-    run(test)
+    run(test, sharpens("x = ", VALUE))
 
 
 def test_a_document_spelled_in_three_ways_is_one_and_drafts_name_it_as_it_was_opened(run: Run) -> None:
@@ -93,8 +97,8 @@ def test_wrong_weights_are_said_once_and_completions_are_empty(tmp_path: Path) -
 
 
 @pytest.fixture(scope="module")
-def raw() -> Any:
-    with RawClient() as client:
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with RawClient(options=Script(tmp_path_factory.mktemp("raw")).options) as client:
         client.request("initialize", {"processId": None, "rootUri": None, "capabilities": {}})
         yield client
         assert client.request("shutdown", None)["result"] is None
@@ -159,8 +163,9 @@ def test_positions_that_lsp_does_not_allow_are_the_nearest_it_does(raw: RawClien
     assert "result" in raw.request("textDocument/inlineCompletion", where)
 
 
-def test_a_client_that_does_not_read_loses_nothing_and_stops_nothing() -> None:
-    with RawClient() as client:
+def test_a_client_that_does_not_read_loses_nothing_and_stops_nothing(script: Script) -> None:
+    script.says(sharpens("name = ", VALUE))
+    with RawClient(options=script.options) as client:
         options = {"drafts": True, "minConfidencePercent": 0}
         client.request("initialize", {"capabilities": {}, "initializationOptions": options})
         document = {"uri": "file:///a.py", "languageId": "python", "version": 1, "text": "import os\n\nname = \n"}
@@ -177,7 +182,7 @@ def test_a_client_that_does_not_read_loses_nothing_and_stops_nothing() -> None:
             elif message["method"] == "mezzotint/draft":
                 drafts.append(message["params"])
         assert answered == [*(f"r{number}" for number in range(2000)), "last"]
-        assert drafts[-1]["done"]
+        assert (drafts[-1]["text"], drafts[-1]["done"]) == (VALUE, True)
         assert client.request("shutdown", None)["result"] is None
         client.notify("exit", None)
         assert client.ended()[0] == 0

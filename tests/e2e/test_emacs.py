@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts import Script, rule, sharpens
 from terminal_picture import Terminal
 
 ROOT = Path(__file__).parents[2]
@@ -30,11 +31,20 @@ PATIENCE_S = 60
 SOURCE = (
     '"""Inventory."""\n\nimport os\n\nnames = os.listdir(".")\npaths = [os.path.join(".", name) for name in names]\n'
 )
+SIZES = "getsize(path) for path in paths]"
+RULES = (
+    sharpens("sizes = [os.path.", SIZES, pass_ms=40),
+    sharpens("x = os.", "curdir", pass_ms=40),
+    rule("x = os.", [["sep", 0.8]], candidate=1),
+    rule("x = os.", [["name", 0.8]], candidate=2),
+    sharpens("sizes = os.", "listdir()", pass_ms=40),
+    sharpens("total = sum(", "sizes)", pass_ms=400),
+)
 INIT = """;; -*- lexical-binding: t -*-
 (setq make-backup-files nil create-lockfiles nil auto-save-default nil inhibit-startup-screen t
       eglot-sync-connect 30 python-indent-guess-indent-offset nil)
 (load {package} nil t)
-(setq mezzotint-command '({python} "-m" "lsp_server" "--log-level" "error")
+(setq mezzotint-command '({python} "-m" "lsp_server" "--log-level" "error" {engine})
       mezzotint-server-options '(:draftDelayMs {delay} :minConfidencePercent 0))
 (mezzotint-use-for '(python-mode python-ts-mode))
 (add-hook 'python-mode-hook #'eglot-ensure)
@@ -52,13 +62,16 @@ INIT = """;; -*- lexical-binding: t -*-
 class Emacs:
     """An Emacs that a test types into, and looks into."""
 
-    def __init__(self, folder: Path, delay: int = 40, init_text: str = INIT) -> None:
+    def __init__(self, folder: Path, delay: int = 0, init_text: str = INIT, engine: str = "script") -> None:
+        """Start with a server that says RULES or, with another engine, what the model says."""
+        script = Script(folder)
+        script.says(*RULES)
         self.socket = str(folder / "probe")
         init = folder / "init.el"
         names = {"package": PACKAGE, "python": sys.executable, "socket": self.socket}
-        init.write_text(
-            init_text.format(delay=delay, **{name: json.dumps(str(value)) for name, value in names.items()})
-        )
+        values = {name: json.dumps(str(value)) for name, value in names.items()}
+        engine = " ".join(map(json.dumps, script.options)) if engine == "script" else ""
+        init.write_text(init_text.format(delay=delay, engine=engine, **values))
         (folder / "inventory.py").write_text(SOURCE)
         command = f"{EMACS} -nw -Q -l {init} {folder}/inventory.py"
         self.terminal = Terminal(command, folder, {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"})
@@ -114,6 +127,14 @@ class Emacs:
 
         return str(self.until(settled, "a final suggestion"))
 
+    def shows(self, text: str) -> None:
+        """Wait for a suggestion that is the server's answer."""
+        self.until(lambda: self.ghost() == text and self.final() == text, f"the suggestion {text!r}")
+
+    def answered(self) -> None:
+        """Wait until the server has answered all that was asked."""
+        self.until(lambda: self.eval("(jsonrpc-continuation-count (mezzotint--server))") == "0", "answers")
+
     def server_pid(self) -> int:
         return int(self.eval("(process-id (jsonrpc--process (eglot-current-server)))"))
 
@@ -128,22 +149,20 @@ def editor(tmp_path: Path) -> Iterator[Emacs]:
         emacs.terminal.__exit__()
 
 
-def suggested(editor: Emacs, line: str = "sizes = [os.path.") -> str:
-    """Type a new last line; the suggestion behind it."""
+def suggested(editor: Emacs, line: str = "sizes = [os.path.", text: str = SIZES) -> str:
+    """Type a new last line; the suggestion behind it, once it is there."""
     editor.eval("(goto-char (point-max))")
     editor.type(line)
     editor.until(lambda: line in editor.text(), "the typed line")
-    return editor.final()
+    editor.shows(text)
+    return text
 
 
 def test_drafts_sharpen_on_screen_until_the_final_text(editor: Emacs) -> None:
     editor.eval("""(progn (defvar seen nil) (advice-add 'mezzotint--draw :after (lambda ()
-        (push (cons (mezzotint--suggestion-text mezzotint--shown)
-                    (mezzotint--suggestion-masked mezzotint--shown)) seen))))""")
-    final = suggested(editor, "total = sum(")
-    assert int(editor.eval("(length seen)")) >= 2
-    assert editor.eval("(cl-some #'cdr seen)") != "nil"
-    assert final
+        (push (mezzotint--suggestion-masked mezzotint--shown) seen))))""")
+    final, half = suggested(editor), len(SIZES) // 2
+    assert editor.eval("(reverse seen)") == f"(((0 . {len(final)})) (({half} . {len(final)})) nil)"
     assert (
         editor.eval("(get-text-property 0 'face (overlay-get mezzotint--overlay 'after-string))") == "mezzotint-ghost"
     )
@@ -162,10 +181,8 @@ def test_accepting_by_word_and_by_line_leaves_the_rest_on_screen(editor: Emacs) 
     final = suggested(editor)
     before = editor.text()
     editor.type("M-f")
-    editor.until(lambda: editor.text() != before, "the accepted word")
-    word = editor.text()[len(before) :]
-    assert word and final.startswith(word) and len(word) < len(final)
-    editor.until(lambda: editor.ghost() == final[len(word) :], "the rest")
+    editor.until(lambda: editor.text() == before + "getsize", "the accepted word")
+    editor.until(lambda: editor.ghost() == final.removeprefix("getsize"), "the rest")
     editor.type("M-Down")
     editor.until(lambda: editor.text() == before + final, "the accepted line")
 
@@ -176,25 +193,25 @@ def test_typing_what_the_suggestion_says_never_takes_it_off_the_screen(editor: E
     for n in range(1, 4):
         editor.type(final[n - 1])
         editor.until(lambda n=n: editor.ghost() == final[n:], f"{n} characters typed through")  # type: ignore[misc]
-    time.sleep(0.3)  # the server's answers have come
+    editor.answered()
     assert editor.ghost() == final[3:]
     assert editor.eval("cleared") == "0"
 
 
 def test_typing_something_else_takes_the_suggestion_away(editor: Emacs) -> None:
-    final = suggested(editor)
+    suggested(editor)
     editor.type("~")
-    editor.until(lambda: editor.ghost() != final, "the old suggestion to go")
-    assert editor.text().endswith("~")
+    editor.until(lambda: editor.text().endswith("~") and not editor.ghost(), "the old suggestion to go")
+    editor.answered()
+    assert not editor.ghost()
 
 
 def test_cycling_goes_round_the_candidates(editor: Emacs) -> None:
-    first = suggested(editor, "x = os.")
-    editor.type("M-n")
-    editor.until(lambda: editor.ghost() not in ("", first), "another candidate")
-    assert int(editor.eval("(length (mezzotint--suggestion-items mezzotint--shown))")) >= 2
-    editor.type("M-p")
-    editor.until(lambda: editor.ghost() == first, "the first again")
+    suggested(editor, "x = os.", "curdir")
+    for key, text in (("M-n", "sep"), ("M-p", "curdir"), ("M-p", "name"), ("M-n", "curdir")):
+        editor.type(key)
+        editor.until(lambda text=text: editor.ghost() == text, text)  # type: ignore[misc]
+    assert editor.eval("(mezzotint--suggestion-items mezzotint--shown)") == '("curdir" "sep" "name")'
 
 
 def test_dismissing_takes_it_away_and_keys_then_do_what_they_did(editor: Emacs) -> None:
@@ -212,25 +229,23 @@ def test_moving_away_takes_it_away(editor: Emacs) -> None:
 
 def test_completion_at_point_works_with_eglot_alone(tmp_path: Path) -> None:
     head, _, rest = INIT.partition("(load ")
-    options = ":initializationOptions (:minConfidencePercent 0)"  # as everywhere here: whatever the model believes
-    alone = (
-        f'(setq eglot-server-programs `((python-mode . ({{python}} "-m" "lsp_server" {options}))))\n(require \'eglot)\n'
-    )
-    editor = Emacs(tmp_path, init_text=head + "(require 'eglot)\n" + alone + rest[rest.index("(add-hook") :])
+    server = '{python} "-m" "lsp_server" {engine}'
+    alone = f"(require 'eglot)\n(setq eglot-server-programs `((python-mode . ({server}))))\n"
+    editor = Emacs(tmp_path, init_text=head + alone + rest[rest.index("(add-hook") :])
     try:
         editor.until(lambda: editor.eval("(and (eglot-current-server) t)") == "t", "the server")
         editor.eval("(goto-char (point-max))")
         editor.type("sizes = os.")
         before = editor.until(lambda: editor.text().endswith("sizes = os.") and editor.text(), "the typed line")
         editor.type("C-M-i")
-        editor.until(lambda: len(editor.text()) > len(before), "the completed text")
+        editor.until(lambda: editor.text() == before + "listdir()", "the completed text")
         assert editor.eval("(featurep 'mezzotint)") == "nil"
     finally:
         editor.terminal.__exit__()
 
 
 def test_a_killed_server_leaves_the_editor_usable_and_comes_back(tmp_path: Path) -> None:
-    editor = Emacs(tmp_path, delay=400)
+    editor = Emacs(tmp_path)
     try:
         editor.until(lambda: editor.status() == "idle" and editor.eval("mezzotint-mode") == "t", "the server")
         editor.eval("(goto-char (point-max))")
@@ -241,8 +256,8 @@ def test_a_killed_server_leaves_the_editor_usable_and_comes_back(tmp_path: Path)
         editor.type("x")
         editor.until(lambda: editor.text().endswith("sum(x"), "typing to work")
         editor.until(lambda: editor.eval("(and (mezzotint--server) t)") == "t", "the server to come back")
-        editor.type(" + os.")
-        editor.until(editor.ghost, "a suggestion of the new server")
+        editor.type(" + x = os.")
+        editor.shows("curdir")
         messages = editor.string('(with-current-buffer "*Messages*" (buffer-string))')
         assert messages.lower().count("error") <= 2, messages
     finally:
@@ -287,7 +302,7 @@ def test_the_package_is_clean(check: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not os.environ.get("MEZZOTINT_PICTURES"), reason="pictures are taken with MEZZOTINT_PICTURES=docs")
 def test_pictures(tmp_path: Path) -> None:
-    editor = Emacs(tmp_path, delay=700)
+    editor = Emacs(tmp_path, delay=700, engine="model")
     folder = ROOT / os.environ["MEZZOTINT_PICTURES"]
     try:
         editor.until(lambda: editor.status() == "idle" and editor.eval("mezzotint-mode") == "t", "the server")

@@ -1,109 +1,94 @@
-"""Inline completion in a real stdlib file (textwrap.py), by the real server over stdio."""
+"""Inline completion in a real stdlib file (textwrap.py), by the real server over stdio and a scripted engine."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-import textwrap
-import tokenize
-from pathlib import Path
+from typing import Any
 
 from conftest import Run
 from editor import PATIENCE_S, Editor, editor
 from lsprotocol import types
+from places import SOURCE, URI, positions
+from scripts import N_PASSES, VALUE, Script, goes_on, rule, sharpens
 
-SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
-URI = Path(textwrap.__file__).as_uri()
+HALF = len(VALUE) // 2
 
 
-def positions(count: int) -> list[tuple[int, int]]:
-    """Places behind `=`, `(`, `.` and `return`, spread evenly over the file."""
-    places = [
-        token.end
-        for token in tokenize.generate_tokens(io.StringIO(SOURCE).readline)
-        if token.string in ("=", "(", ".", "return") and token.end[1] < len(token.line.rstrip())
-    ]
-    return [(line - 1, column) for line, column in places[:: len(places) // count][:count]]
+async def at_twenty_places(client: Editor) -> list[tuple[list[str], list[Any]]]:
+    """At each, the rest of the line is deleted, completed, and put back: the items' texts and the drafts."""
+    lines, found = SOURCE.split("\n"), []
+    client.open(URI, SOURCE)
+    for number, (line, column) in enumerate(positions(20)):
+        client.change(URI, (line, column), (line, len(lines[line])), "")
+        items = await client.items(URI, line, column, token=f"request-{number}")
+        drafts = [draft for draft in client.drafts if draft.token == f"request-{number}"]
+        assert {(draft.position.line, draft.position.character) for draft in drafts} == {(line, column)}
+        assert {draft.version for draft in drafts} == {client.versions[URI]}
+        assert all(item.range.start == item.range.end == types.Position(line, column) for item in items)
+        found.append(([item.insert_text for item in items], drafts))
+        client.change(URI, (line, column), (line, column), lines[line][column:])
+    return found
 
 
 def test_drafts_sharpen_to_the_final_item_at_twenty_positions(run: Run) -> None:
-    """At each, the rest of the line is deleted, completed, and put back."""
-
     async def test(client: Editor) -> None:
-        lines = SOURCE.split("\n")
-        n_undecided = n_items = 0
         before = await client.stats()
-        client.open(URI, SOURCE)
-        for number, (line, column) in enumerate(positions(20)):
-            client.change(URI, (line, column), (line, len(lines[line])), "")
-            items = await client.items(URI, line, column, token=f"request-{number}")
-            drafts = [draft for draft in client.drafts if draft.token == f"request-{number}"]
-            assert drafts, f"no drafts at {line}:{column}"
-            assert [draft.step for draft in drafts] == sorted({draft.step for draft in drafts})
-            assert {(draft.position.line, draft.position.character) for draft in drafts} == {(line, column)}
-            assert {draft.version for draft in drafts} == {client.versions[URI]}
-            assert [draft.done for draft in drafts] == [False] * (len(drafts) - 1) + [True]
-            assert list(drafts[-1].masked) == []
-            assert drafts[-1].text == (items[0].insert_text if items else "")
-            assert all(item.range.start == item.range.end == types.Position(line, column) for item in items)
-            n_undecided += any(list(draft.masked) for draft in drafts)
-            n_items += len(items)
-            client.change(URI, (line, column), (line, column), lines[line][column:])
+        for texts, drafts in await at_twenty_places(client):
+            assert texts == [VALUE]
+            said = [(draft.step, draft.text, draft.done) for draft in drafts]
+            assert said == [(1, VALUE, False), (2, VALUE, False), (3, VALUE, True)]
+            masked = [[list(span) for span in draft.masked] for draft in drafts]
+            assert masked == [[[0, len(VALUE)]], [[HALF, len(VALUE)]], []]
         stats = await client.stats()
-        assert n_items >= 10
-        assert n_undecided >= 5  # a draft that is decided at once has no spans to shrink
         assert stats.requests == before.requests + 20
-        assert stats.forwardPasses >= before.forwardPasses + 20
+        assert stats.forwardPasses == before.forwardPasses + 60
         assert client.messages == []
 
-    run(test)
+    run(test, sharpens("", VALUE))
 
 
-def test_by_default_less_is_shown_and_the_last_draft_is_still_the_item() -> None:
+def test_by_default_what_is_sure_is_shown_and_the_last_draft_is_the_item(script: Script) -> None:
     async def test() -> None:
-        lines, n_items = SOURCE.split("\n"), 0
-        async with editor({"threads": 1}) as client:
-            client.open(URI, SOURCE)
-            for number, (line, column) in enumerate(positions(20)):
-                client.change(URI, (line, column), (line, len(lines[line])), "")
-                items = await client.items(URI, line, column, token=f"request-{number}")
-                drafts = [draft for draft in client.drafts if draft.token == f"request-{number}"]
-                assert [draft.done for draft in drafts] == [False] * (len(drafts) - 1) + [True]
-                assert drafts[-1].text == (items[0].insert_text if items else "")
-                n_items += len(items)
-                client.change(URI, (line, column), (line, column), lines[line][column:])
-        assert 1 <= n_items < 20
+        async with editor({"syntaxFeedback": False}, script=script) as client:
+            for texts, drafts in await at_twenty_places(client):
+                assert texts == ["value"]
+                assert [(draft.text, draft.done) for draft in drafts] == [("value.name", False), ("value", True)]
+            client.close_all()
+            script.says(rule("", [["value", 0.3]]))
+            assert [texts for texts, _ in await at_twenty_places(client)] == [[]] * 20
 
+    script.says(rule("", [["value", 0.9], [".name", 0]], [["value", 0.9], [".name", 0.3]]))
     asyncio.run(test())
 
 
 def test_a_newer_request_of_a_document_answers_the_older_with_null(run: Run) -> None:
     async def test(client: Editor) -> None:
         before = await client.stats()
-        client.open("file:///a.py", "def area(width, height):\n    \n\ndef volume(width, height, depth):\n    \n")
-        first = client.ask("file:///a.py", 1, 4)
-        second = client.ask("file:///a.py", 4, 4)
+        client.open("file:///a.py", "first = \n\nsecond = \n")
+        first = client.ask("file:///a.py", 0, 8)
+        second = client.ask("file:///a.py", 2, 9)
         assert await asyncio.wait_for(first, PATIENCE_S) is None
-        assert (await asyncio.wait_for(second, PATIENCE_S)).items is not None
+        assert [item.insert_text for item in (await asyncio.wait_for(second, PATIENCE_S)).items] == [VALUE]
         assert (await client.stats()).superseded == before.superseded + 1
 
-    run(test)
+    run(test, goes_on("first = "), sharpens("second = ", VALUE))
 
 
 def test_typing_what_the_item_says_needs_no_forward_pass(run: Run) -> None:
     async def test(client: Editor) -> None:
         client.open("file:///a.py", "import os\n\nname = \n")
-        item = (await client.items("file:///a.py", 2, 7))[0]
+        [item] = await client.items("file:///a.py", 2, 7)
+        assert item.insert_text == "os.getcwd()"
         before = await client.stats()
-        client.change("file:///a.py", (2, 7), (2, 7), item.insert_text[:2])
+        client.change("file:///a.py", (2, 7), (2, 7), "os")
         rest = await client.items("file:///a.py", 2, 9)
-        assert [one.insert_text for one in rest] == [item.insert_text[2:]]
-        assert client.drafts[-1].text == item.insert_text[2:]
+        assert [one.insert_text for one in rest] == [".getcwd()"]
+        assert client.drafts[-1].text == ".getcwd()"
         stats = await client.stats()
         assert stats.forwardPasses == before.forwardPasses
         assert stats.fromMemory == before.fromMemory + 1
 
-    run(test)
+    run(test, sharpens("name = ", "os.getcwd()"))
 
 
 def test_deleting_what_was_typed_brings_the_suggestion_back_without_a_forward_pass(run: Run) -> None:
@@ -111,47 +96,71 @@ def test_deleting_what_was_typed_brings_the_suggestion_back_without_a_forward_pa
         client.open("file:///a.py", "import os\n\nname = \n")
         [item] = await client.items("file:///a.py", 2, 7)
         client.change("file:///a.py", (2, 7), (2, 7), "~")
-        await client.items("file:///a.py", 2, 8)
+        assert await client.items("file:///a.py", 2, 8) == []
         before = await client.stats()
         client.change("file:///a.py", (2, 7), (2, 8), "")
         [again] = await client.items("file:///a.py", 2, 7)
-        assert again.insert_text == item.insert_text
+        assert again.insert_text == item.insert_text == "os.getcwd()"
         assert (await client.stats()).forwardPasses == before.forwardPasses
 
-    run(test)
+    run(test, sharpens("name = ", "os.getcwd()"))
 
 
 def test_a_request_made_by_hand_brings_different_candidates_the_drafted_one_first(run: Run) -> None:
     async def test(client: Editor) -> None:
-        client.open("file:///a.py", "import os\n\na = os.sep\nb = os.path\nc = os.name\nd = os.\n")
-        ask = client.ask("file:///a.py", 5, 7, token="by-hand", kind=types.InlineCompletionTriggerKind.Invoked)
+        client.open("file:///a.py", "import os\n\nd = os.\n")
+        ask = client.ask("file:///a.py", 2, 7, token="by-hand", kind=types.InlineCompletionTriggerKind.Invoked)
         texts = [item.insert_text for item in (await asyncio.wait_for(ask, PATIENCE_S)).items]
-        done = [draft for draft in client.drafts if draft.token == "by-hand" and draft.done]
-        assert 2 <= len(texts) <= 3
-        assert len(set(texts)) == len(texts)
-        assert [draft.text for draft in done] == texts[:1]
+        assert texts == ["curdir", "sep", "name"]
+        assert {draft.text for draft in client.drafts if draft.token == "by-hand"} == {"curdir"}
 
-    run(test)
+    others = [rule("os.", [[text, 0.8]], candidate=number) for number, text in enumerate(("sep", "name"), 1)]
+    run(test, sharpens("os.", "curdir"), *others)
 
 
-def test_loading_shows_as_progress_and_requests_wait_for_it(run: Run) -> None:
+def test_an_engine_that_fails_is_said_once_and_gives_an_empty_list(run: Run) -> None:
     async def test(client: Editor) -> None:
-        capabilities = client.answer.capabilities  # type: ignore[attr-defined]
-        assert capabilities.inline_completion_provider is not None
-        assert capabilities.completion_provider is None  # this editor has something better
-        client.open("file:///a.py", "x = \n")
-        await client.items("file:///a.py", 0, 4)
-        kinds = [value["kind"] if isinstance(value, dict) else value.kind for value in client.progress]
-        assert kinds == ["begin", "end"]
+        client.open("file:///a.py", "x = \ny = \n")
+        for _ in range(2):
+            assert await client.items("file:///a.py", 0, 4) == []
+        [message] = client.messages
+        assert "Completion failed: ScriptedError" in message
+        assert [item.insert_text for item in await client.items("file:///a.py", 1, 4)] == [VALUE]
 
-    run(test)
+    run(test, rule("x = ", "value", error="boom"), sharpens("y = ", VALUE))
 
 
-def test_plain_completion_and_positions_in_the_negotiated_encoding() -> None:
+def test_at_the_deadline_the_item_is_what_is_known_then(script: Script) -> None:
+    async def test() -> None:
+        async with editor({"deadlineMs": 200, "minConfidencePercent": 0}, script=script) as client:
+            client.open("file:///a.py", "x = \n")
+            assert [item.insert_text for item in await client.items("file:///a.py", 0, 4)] == [VALUE]
+            assert 1 <= (await client.stats()).forwardPasses < N_PASSES
+
+    script.says(goes_on("x = "))
+    asyncio.run(test())
+
+
+def test_loading_shows_as_progress_and_requests_wait_for_it(script: Script) -> None:
+    async def test() -> None:
+        async with editor(script=script) as client:
+            capabilities = client.answer.capabilities  # type: ignore[attr-defined]
+            assert capabilities.inline_completion_provider is not None
+            assert capabilities.completion_provider is None  # this editor has something better
+            client.open("file:///a.py", "x = \n")
+            assert [item.insert_text for item in await client.items("file:///a.py", 0, 4)] == [VALUE]
+            kinds = [value["kind"] if isinstance(value, dict) else value.kind for value in client.progress]
+            assert kinds == ["begin", "end"]
+
+    script.says(sharpens("x = ", VALUE), load_ms=500)
+    asyncio.run(test())
+
+
+def test_plain_completion_and_positions_in_the_negotiated_encoding(script: Script) -> None:
     """An editor without inline completion that counts UTF-8; the cursor stands inside `name`."""
 
     async def run() -> None:
-        async with editor({"threads": 1}, encoding="utf-8", inline=False) as client:
+        async with editor(encoding="utf-8", inline=False, script=script) as client:
             capabilities = client.answer.capabilities  # type: ignore[attr-defined]
             assert capabilities.completion_provider is not None
             assert capabilities.position_encoding == "utf-8"
@@ -161,12 +170,12 @@ def test_plain_completion_and_positions_in_the_negotiated_encoding() -> None:
                 types.CompletionParams(types.TextDocumentIdentifier("file:///a.py"), types.Position(0, column))
             )
             assert isinstance(answer, types.CompletionList)
-            assert len(answer.items) <= 1
-            for item in answer.items:
-                assert isinstance(item.text_edit, types.TextEdit)
-                assert item.text_edit.new_text.startswith("na")
-                # the rest of `name` and the closer behind it are replaced
-                assert item.text_edit.range == types.Range(types.Position(0, word), types.Position(0, column + 3))
+            [item] = answer.items
+            assert isinstance(item.text_edit, types.TextEdit)
+            assert item.text_edit.new_text == "narrow(é))"
+            # the rest of `name` and the closer behind it are replaced
+            assert item.text_edit.range == types.Range(types.Position(0, word), types.Position(0, column + 3))
             assert client.drafts[-1].position.character == column
 
+    script.says(rule("na", [["rrow(é)", 0.9]]))
     asyncio.run(run())

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 from editor import editor
 from raw import RawClient
-
-from cuda_ext import native
+from scripts import VALUE, Script, sharpens
 
 INITIALIZE = {"processId": None, "rootUri": None, "capabilities": {}}
 
@@ -62,26 +60,11 @@ def test_the_log_level_of_the_command_line_holds(command_line: list[str], client
     assert logged == {"DEBUG": {"DEBUG", "INFO"}, "INFO": {"INFO"}, "": set()}[level]
 
 
-@pytest.mark.skipif(bool(native.why_not("cpu")), reason=f"native library: {native.why_not('cpu')}")
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="loaded libraries are listed on Linux only")
-def test_a_server_that_completes_natively_has_no_torch_in_its_process() -> None:
-    with RawClient() as client:
-        client.request("initialize", INITIALIZE)
-        client.notify("initialized", {})
-        document = {"uri": "file:///a.py", "languageId": "python", "version": 0, "text": "import os\n\nname = \n"}
-        client.notify("textDocument/didOpen", {"textDocument": document})
-        where = {"textDocument": {"uri": "file:///a.py"}, "position": {"line": 2, "character": 7}}
-        answer = client.request("textDocument/inlineCompletion", {**where, "context": {"triggerKind": 1}})
-        assert "items" in answer["result"]
-        libraries = Path(f"/proc/{client.process.pid}/maps").read_text(encoding="utf-8")
-    assert "mezzotint_cpu" in libraries and "libtorch" not in libraries
-
-
-def told(**options: object) -> list[str]:
+def told(script: Script, **options: object) -> list[str]:
     """The states that a client with these options hears of during one completion."""
 
     async def listen() -> list[str]:
-        async with editor(options) as client:
+        async with editor(options, script=script) as client:
             client.open("file:///a.py", "import os\n\nname = \n")
             await client.items("file:///a.py", 2, 7)
             await client.stats()
@@ -90,15 +73,16 @@ def told(**options: object) -> list[str]:
     return asyncio.run(listen())
 
 
-def test_clients_that_ask_are_told_what_the_server_is_doing() -> None:
-    states = told(status=True)
-    assert (states[0], states[-1]) == ("loading", "idle")
-    assert "denoising" in states
-    assert told(status=True, model="no/such") == ["loading", "error"]
+def test_clients_that_ask_are_told_what_the_server_is_doing(script: Script) -> None:
+    script.says(sharpens("name = ", VALUE), load_ms=300)
+    assert told(script, status=True) == ["loading", "denoising", "idle"]
+    script.says(load_ms=300, load_error="weights are truncated")
+    assert told(script, status=True) == ["loading", "error"]
 
 
-def test_clients_that_do_not_ask_are_not_told_what_the_server_is_doing() -> None:
-    assert told() == []
+def test_clients_that_do_not_ask_are_not_told_what_the_server_is_doing(script: Script) -> None:
+    script.says(sharpens("name = ", VALUE))
+    assert told(script) == []
 
 
 @pytest.mark.parametrize(("methods", "status"), [(["initialize", "shutdown"], 0), (["initialize"], 1), ([], 1)])

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from editor import PATIENCE_S, Editor, editor
 from lsprotocol import types
+from scripts import VALUE, Script, sharpens
 
 
 @asynccontextmanager
@@ -34,9 +35,9 @@ async def listening(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Pro
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ws"])
-def test_a_socket_serves_one_client_and_then_ends(transport: str) -> None:
+def test_a_socket_serves_one_client_and_then_ends(transport: str, script: Script) -> None:
     async def run() -> None:
-        async with listening(f"--{transport}") as (process, port):
+        async with listening(f"--{transport}", *script.options) as (process, port):
             client = Editor()
             await (client.start_tcp if transport == "tcp" else client.start_ws)("127.0.0.1", port)
             await client.initialize_async(types.InitializeParams(capabilities=types.ClientCapabilities()))
@@ -55,9 +56,9 @@ def test_a_socket_serves_one_client_and_then_ends(transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ws"])
-def test_exit_without_shutdown_is_status_1_over_a_socket_too(transport: str) -> None:
+def test_exit_without_shutdown_is_status_1_over_a_socket_too(transport: str, script: Script) -> None:
     async def run() -> None:
-        async with listening(f"--{transport}") as (process, port):
+        async with listening(f"--{transport}", *script.options) as (process, port):
             client = Editor()
             await (client.start_tcp if transport == "tcp" else client.start_ws)("127.0.0.1", port)
             await client.initialize_async(types.InitializeParams(capabilities=types.ClientCapabilities()))
@@ -93,20 +94,21 @@ async def versions_of_requests_with_changes_behind_them(client: Editor) -> list[
 
 
 @pytest.mark.parametrize("transport", ["stdio", "tcp", "ws"])
-def test_a_request_is_answered_for_the_version_that_it_was_made_for(transport: str) -> None:
+def test_a_request_is_answered_for_the_version_that_it_was_made_for(transport: str, script: Script) -> None:
     async def run() -> None:
         if transport == "stdio":
-            async with editor({"minConfidencePercent": 0}) as client:
+            async with editor({"liveCanvas": False}, script=script) as client:
                 seen = await versions_of_requests_with_changes_behind_them(client)
         else:
-            async with listening(f"--{transport}") as (_, port):
+            async with listening(f"--{transport}", *script.options) as (_, port):
                 client = Editor()
                 await (client.start_tcp if transport == "tcp" else client.start_ws)("127.0.0.1", port)
-                options = {"drafts": True, "minConfidencePercent": 0}
+                options = {"drafts": True, "liveCanvas": False}
                 params = types.InitializeParams(types.ClientCapabilities(), initialization_options=options)
                 await client.initialize_async(params)
                 seen = await versions_of_requests_with_changes_behind_them(client)
                 client.exit(None)
         assert seen == [1, 3, 5, 7, 9]
 
+    script.says(sharpens("name = ", VALUE))
     asyncio.run(run())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -21,8 +22,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from scripts import Script
+
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "editors/vscode"
+ASKED = "Request 'textDocument/inlineCompletion' received"
 Seen = dict[str, Any]
 
 QUIET = {
@@ -49,6 +53,7 @@ class Code:
     def __init__(self, folder: Path, driver: subprocess.Popen[str]) -> None:
         self.folder = folder
         self.workspace = folder / "workspace"
+        self.script = Script(folder)
         self._driver = driver
         self._settings: dict[str, Any] = {}
 
@@ -108,18 +113,6 @@ class Code:
             assert time.monotonic() < end, f"not seen in {timeout_s} s; last seen: {seen}"
             time.sleep(0.05)
 
-    def at_rest(self, still_ms: float) -> Seen:
-        """Wait until what is on screen has not changed for so long and is no draft."""
-        seen, since = self.look(), time.monotonic()
-
-        def changed(now: Seen) -> bool:
-            nonlocal seen, since
-            if now != seen or now["draft"]:
-                seen, since = now, time.monotonic()
-            return (time.monotonic() - since) * 1000 >= still_ms
-
-        return self.until(changed)
-
     def ready(self) -> None:
         """Wait until the server has its model."""
         self.until(lambda seen: seen["status"] == "Mezzotint, idle: ready", 60)
@@ -139,15 +132,31 @@ class Code:
         self.until(lambda seen: self.server_pid() != old and "model: ready" in self.server_log(self.server_pid()))
         self.ready()
 
+    def n_asked(self) -> int:
+        """How many completions the server was asked for."""
+        return self.server_log(self.server_pid()).count(ASKED)
+
+    def answered(self, n_asked_before: int) -> None:
+        """Wait until the server was asked again and has nothing to do any more."""
+        self.until(lambda seen: self.n_asked() > n_asked_before and self._is_idle())
+
+    def _is_idle(self) -> bool:
+        """Whether the server's model has finished with the last request."""
+        return "'state': 'idle'" in self.server_log(self.server_pid()).rpartition(ASKED)[2]
+
     def server_log(self, pid: int) -> str:
         """What a server has written to stderr."""
         return (self.folder / f"stderr.{pid}").read_text()
 
 
-def server_command(folder: Path) -> list[str]:
-    """The server, which leaves its process id, its log and where it was started in the folder."""
+def server_command(folder: Path, engine: str = "script") -> list[str]:
+    """The server, which leaves its process id, its log and where it was started in the folder.
+
+    Its engine says what `Code.script` says or, with another engine, what the model says.
+    """
+    options = " ".join(map(shlex.quote, Script(folder).options)) if engine == "script" else ""
     leave_pid = 'echo $$ > new && : > "stderr.$$" && mv new pid'
-    serve = f'exec "{sys.executable}" -m lsp_server --log-level debug 2> "stderr.$$"'
+    serve = f'exec "{sys.executable}" -m lsp_server --log-level debug {options} 2> "stderr.$$"'
     return ["sh", "-c", f'pwd > "{folder}/cwd" && cd "{folder}" && {leave_pid} && {serve}']
 
 
@@ -196,9 +205,7 @@ def vscode(editors: Path, folder: Path, files: dict[str, str]) -> Iterator[Code]
         _listening(port, server)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         code = Code(folder, stack.enter_context(_process(drive, env, **pipes)))
-        code.settings(
-            command=server_command(folder), threads=1, logLevel="debug", draftDelayMs=60, minConfidencePercent=0
-        )
+        code.settings(command=server_command(folder), threads=1, logLevel="debug", minConfidencePercent=0)
         code.settings(otherFiles=False)  # each test has the same file: nothing is to be said from the others
         code.do("load")
         code.press("Control+B")  # no side bar

@@ -1,6 +1,6 @@
 // The language client: starts the server, asks it through VS Code's inline completion, starts it again when it dies.
 //
-// Rule: a server that dies is started again after 1, 2, 4 and 8 seconds; after the fifth death there is one message.
+// Rule: a server that dies is started again (restarts.ts says when); after the last death there is one message.
 // It is started in the extension's storage, never in the opened folder, where Python would import that folder's files.
 //
 //     const client = new Client(log, storage, manifest, status, drafts, wanted); await client.start(["mezzotint", "lsp"])
@@ -24,14 +24,15 @@ import {
   RevealOutputChannelOn,
 } from "vscode-languageclient/node";
 
-import { type Manifest, schemes, serverOptions, supported } from "./config";
-import type { DraftParams, Drafts, Kind } from "./drafts";
+import { schemes, serverOptions, supported } from "./config";
+import type { DraftParams, Drafts } from "./drafts";
+import type { Kind } from "./follow";
+import type { Manifest } from "./options";
+import { nextTry } from "./restarts";
 import type { State, Status } from "./status";
 
 type Next = Parameters<NonNullable<Middleware["provideInlineCompletionItems"]>>[4];
 
-const BACK_OFF_MS = [1000, 2000, 4000, 8000];
-const LIVED_MS = 60_000; // a server that lived so long starts the count anew
 const BLUR_MS = 100; // a cancelled request leaves its draft so long: a newer one may take it over
 
 /** A language client whose troubles go to the log: the status item and one message are enough. */
@@ -130,9 +131,8 @@ export class Client implements Disposable {
     if (client !== this.client) return; // stopped on purpose, or told before
     this.client = undefined;
     this.drafts.clear();
-    if (Date.now() - this.startedAt > LIVED_MS) this.deaths = 0;
-    const wait_ms = BACK_OFF_MS[this.deaths];
-    this.deaths += 1;
+    const { deaths, wait_ms } = nextTry(this.deaths, Date.now() - this.startedAt);
+    this.deaths = deaths;
     this.log.error(reason);
     if (wait_ms === undefined) {
       this.giveUp(reason);

@@ -1,26 +1,15 @@
 // The settings: which documents are wanted, and the server's `initializationOptions`.
 //
-// Rule: package.json is the one list of settings; all but CLIENT_ONLY go to the server under their own names.
+// Rule: nothing is decided here, VS Code's settings are only read and written; options.ts says what they mean.
 //
 //     wanted(document)              // mezzotint.enable, by language
 //     serverOptions(manifest)       // { drafts: true, deadlineMs: 3000, ..., status: true }
 
 import { ConfigurationTarget, type TextDocument, workspace } from "vscode";
 
-const SECTION = "mezzotint";
+import { isWanted, type Manifest, optionNames, SECTION } from "./options";
+
 const SCHEMES = ["file", "untitled", "vscode-notebook-cell", "vscode-vfs", "vscode-remote"]; // refusals.py has the same
-const CLIENT_ONLY = ["command", "package", "enable"];
-
-/** What this extension reads of its own package.json. */
-export interface Manifest {
-  contributes: { configuration: { properties: Record<string, unknown> } };
-}
-
-/** The names of the settings that are the server's options. */
-export function optionNames(manifest: Manifest): string[] {
-  const names = Object.keys(manifest.contributes.configuration.properties).map((key) => key.slice(SECTION.length + 1));
-  return names.filter((name) => !CLIENT_ONLY.includes(name));
-}
 
 /** What the server gets at its start. */
 export function serverOptions(manifest: Manifest): Record<string, unknown> {
@@ -41,8 +30,7 @@ export function packageToInstall(): string {
 
 /** Whether a language gets completions. */
 export function languageWanted(languageId: string): boolean {
-  const enable = workspace.getConfiguration(SECTION).get<Record<string, boolean>>("enable", {});
-  return enable[languageId] ?? enable["*"] ?? true;
+  return isWanted(workspace.getConfiguration(SECTION).get("enable", {}), languageId);
 }
 
 /** Turn a language on or off for this user. */

@@ -14,7 +14,6 @@ import {
   Range,
   type TextDocument,
   type TextDocumentChangeEvent,
-  type TextDocumentContentChangeEvent,
   type TextEditor,
   type TextEditorSelectionChangeEvent,
   type ThemableDecorationAttachmentRenderOptions,
@@ -23,6 +22,7 @@ import {
   workspace,
 } from "vscode";
 
+import { drawnText, type Kind, rests, takenBy, typedAt } from "./follow";
 import { cssContent, cssShade, moved, type Span } from "./text";
 
 /** The parameters of `mezzotint/draft` that are used here. */
@@ -49,11 +49,7 @@ interface Suggestion {
   acceptWhenFinal: boolean;
 }
 
-const MORE = "  …"; // not how many: the number would jump from draft to draft
 const VISIBLE = "mezzotint.draftVisible";
-
-/** How much of a suggestion was taken. */
-export type Kind = "full" | "line" | "word";
 
 export class Drafts implements Disposable {
   private readonly decoration = window.createTextEditorDecorationType({});
@@ -145,13 +141,13 @@ export class Drafts implements Disposable {
     const old = this.suggestion;
     if (old?.document !== event.document || event.contentChanges.length === 0) return;
     const typed = typedAt(old.position, event.contentChanges);
-    const rests = [old.text, ...old.others].filter((text) => typed && text.startsWith(typed) && text !== typed);
-    if (rests.length === 0) {
+    const [text, ...others] = rests([old.text, ...old.others], typed);
+    if (text === undefined) {
       this.clear();
       return;
     }
-    const [text = "", ...others] = rests.map((rest) => rest.slice(typed.length));
-    if (old.final && typed.length > 1) this.accepted(text.startsWith("\n") || typed.includes("\n") ? "line" : "word");
+    const taken = old.final ? takenBy(typed, text) : "";
+    if (taken) this.accepted(taken);
     const [change] = event.contentChanges;
     const position = event.document.positionAt(event.document.offsetAt(old.position) + (change?.text.length ?? 0));
     const masked = moved(old.masked, typed.length);
@@ -167,14 +163,10 @@ export class Drafts implements Disposable {
   private draw(editor: TextEditor): void {
     const one = this.suggestion;
     if (!one) return;
-    const lines = one.text.split("\n");
-    const first = lines[0] ?? "";
     const line = editor.document.lineAt(one.position.line).text;
     const kept = line.slice(one.position.character, one.position.character + one.replaced);
-    const shown = lines.length === 1 && kept && first.endsWith(kept) ? first.slice(0, -kept.length) : first;
-    const more = lines.length > 1 ? MORE : "";
     const atEnd = !line.slice(one.position.character).trim();
-    const drawn = ghost(shown + more, one.masked, Number(editor.options.tabSize), atEnd);
+    const drawn = ghost(drawnText(one.text, kept), one.masked, Number(editor.options.tabSize), atEnd);
     const renderOptions = atEnd ? { before: drawn } : { after: drawn };
     editor.setDecorations(this.decoration, [{ range: new Range(one.position, one.position), renderOptions }]);
     if (!this.drawnIn) void commands.executeCommand("setContext", VISIBLE, true);
@@ -212,11 +204,4 @@ function ghost(text: string, masked: Span[], tabSize: number, atEnd: boolean): T
 /** Whether the editor has one cursor, there, and nothing is selected. */
 function atCursor(editor: TextEditor, position: Position): boolean {
   return editor.selections.length === 1 && editor.selection.isEmpty && editor.selection.active.isEqual(position);
-}
-
-/** What was inserted at a position by a change that replaced nothing; "" for any other change. */
-function typedAt(position: Position, changes: readonly TextDocumentContentChangeEvent[]): string {
-  const [change] = changes;
-  if (change === undefined || changes.length > 1) return "";
-  return change.range.isEmpty && change.range.start.isEqual(position) ? change.text.replaceAll("\r\n", "\n") : "";
 }

@@ -7,8 +7,10 @@
 import { commands, type ExtensionContext, type QuickPickItem, type TextDocument, window, workspace } from "vscode";
 
 import { Client } from "./client";
-import { languageWanted, type Manifest, optionNames, supported, toggleLanguage } from "./config";
-import { Drafts, type Kind } from "./drafts";
+import { languageWanted, supported, toggleLanguage } from "./config";
+import { Drafts } from "./drafts";
+import type { Kind } from "./follow";
+import { type Manifest, optionNames } from "./options";
 import { findServer, install } from "./server";
 import { Status } from "./status";
 

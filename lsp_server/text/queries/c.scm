@@ -5,6 +5,7 @@
 (enumerator_list) @block
 (case_statement) @block
 (comment) @comment
+(preproc_arg) @opaque
 (string_literal) @string
 (char_literal) @string
 (preproc_include) @import

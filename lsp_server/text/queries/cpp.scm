@@ -6,6 +6,7 @@
 (enumerator_list) @block
 (case_statement) @block
 (comment) @comment
+(preproc_arg) @opaque
 (string_literal) @string
 (raw_string_literal) @string
 (char_literal) @string

@@ -6,8 +6,9 @@
 (comment) @comment
 (string) @string
 (template_string) @string
-(jsx_text) @string
+(jsx_text) @text
 (template_substitution) @code
+(regex) @code.whole
 (import_statement) @import
 (decorator) @decorator
 ; Where code is broken the word that begins its line must do.

@@ -8,7 +8,10 @@
 (encapsed_string) @string
 (heredoc) @string
 (nowdoc) @string
-(text) @string
+(text) @text
+(variable_name) @code.bare
+(member_access_expression) @code.bare
+(subscript_expression) @code.bare
 (namespace_use_declaration) @import
 (include_expression) @import
 (include_once_expression) @import

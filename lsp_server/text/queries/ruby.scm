@@ -10,3 +10,4 @@
 (string) @string
 (heredoc_body) @string
 (interpolation) @code
+(regex) @code.whole

@@ -11,3 +11,4 @@
 (heredoc_body) @string
 (command_substitution) @code
 (expansion) @code
+(simple_expansion) @code.bare

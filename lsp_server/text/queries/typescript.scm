@@ -9,6 +9,7 @@
 (string) @string
 (template_string) @string
 (template_substitution) @code
+(regex) @code.whole
 (import_statement) @import
 (decorator) @decorator
 ; Where code is broken the word that begins its line must do.

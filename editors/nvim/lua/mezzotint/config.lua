@@ -3,11 +3,11 @@ local M = {}
 
 M.defaults = {
   cmd = { "mezzotint", "lsp" },
-  -- filetype -> on or off; "*" is for all others
-  filetypes = { ["*"] = true, help = false, gitcommit = false },
+  -- filetype -> on or off; "*" is for all others. The embedded model was trained for Python.
+  filetypes = { ["*"] = false, python = true },
   -- draw suggestions while they sharpen
   drafts = true,
-  -- the server's own options: docs/protocol.md
+  -- the server's own options, such as comments = "on": docs/protocol.md
   server = {},
   -- wait so long after a key before asking; the server drops stale requests
   debounce_ms = 0,
