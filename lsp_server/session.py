@@ -177,6 +177,8 @@ class Session:
 
         job = Job(question.snapshot.uri, partial(completion.complete, question, self._related, tell))
         self._submit(job)
+        if self._said[0] == "loading":  # what waits for the model will be denoised
+            self._denoising |= {job}
         try:
             answer: list[Suggestion] | None = await asyncio.wrap_future(job.future)
             return answer
