@@ -22,7 +22,9 @@ from typing import NamedTuple
 
 from lsp_server.launch import server_command
 
-PLUGINS = Path(__file__).resolve().parents[2] / "editors"  # in a source tree; a wheel has none
+PACKAGE = Path(__file__).resolve().parents[1]
+SHIPPED = PACKAGE / "editors"  # of a wheel; a source tree has them beside its packages
+PLUGINS = SHIPPED if SHIPPED.exists() else PACKAGE.parent / "editors"
 BEGIN, END = "mezzotint setup: begin", "mezzotint setup: end"
 # In JSON with comments: what may stand between two tokens.
 BLANK = r"(?:\s|//[^\n]*|/\*.*?\*/)*"
