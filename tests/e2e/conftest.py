@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from editor import Editor, editor  # noqa: E402
+from hostile import Hostile  # noqa: E402
 
 Run = Callable[[Callable[[Editor], Coroutine[Any, Any, None]]], None]
 
@@ -33,3 +34,9 @@ def run() -> Iterator[Run]:
     yield run_with_editor
     loop.run_until_complete(context.__aexit__(None, None, None))
     loop.close()
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Hostile:
+    """A folder from which nothing may be run."""
+    return Hostile(tmp_path)
