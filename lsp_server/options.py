@@ -41,7 +41,7 @@ class Options:
         max_file_bytes: larger files get no completions.
         multiline: "auto" offers several lines where a statement may begin; "never" does not.
         encode_ahead: encode a file's context when it is opened.
-        min_confidence_percent: what is shown is right with at least this chance; 0 shows all the model says.
+        min_confidence_percent: show only text that is correct with at least this estimated probability; 0: all.
         candidates: most suggestions for a request that the user made by hand.
         live_canvas: start from the last draft while the user types, not from masks.
         syntax_feedback: denoise again what breaks the parse.

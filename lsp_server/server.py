@@ -45,7 +45,7 @@ Where = types.InlineCompletionParams | types.CompletionParams
 
 
 def load_engine(options: Options) -> Infiller:
-    """Load the model that the options name (in the model thread: this imports torch)."""
+    """Load the model that the options name (in the model thread: this may import torch)."""
     from diffusion.engine import Engine
 
     path = Path(options.model).expanduser() if options.model else None

@@ -1,13 +1,22 @@
 """docs/ and README.md say what the code does."""
 
 import dataclasses
+import math
 import re
+import subprocess
 from pathlib import Path
 
+import pytest
+
+from diffusion.extras import EXTRA_OF
+from diffusion.model.card import open_folder
+from diffusion.model.config import EMBEDDED
 from lsp_server.cli import COMMANDS
 from lsp_server.options import Options, camel
 
 ROOT = Path(__file__).parent.parent
+NOT_FILES = {"argparse.py", "config.json", "mezzotint.json", "utils.py"}  # of others, or of nobody
+ON_THEIR_WAY = {"suggest/completion.py", "lsp_server/text/languages.py"}  # not in this tree yet
 
 
 def test_every_option_is_documented_and_nothing_else() -> None:
@@ -18,10 +27,47 @@ def test_every_option_is_documented_and_nothing_else() -> None:
 def test_every_command_named_in_the_readme_exists() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^    mezzotint (\w+)", readme, re.M)) <= COMMANDS.keys()
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
-    assert set(re.findall(r"`?make ([a-z]+)", readme)) <= targets
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    assert set(re.findall(r"(?:`|^    )make ([a-z-]+)", readme, re.M)) <= targets
 
 
-def test_links_in_the_readme_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text(encoding="utf-8")):
-        assert (ROOT / target).exists(), target
+PAGES = sorted(
+    path
+    for folder in (".", "docs", "editors", "editors/*", "diffusion/weights")
+    for path in ROOT.glob(f"{folder}/*.md")
+)
+BY_NAME = [ROOT / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs/glossary.md")]
+SHORT = re.compile(
+    r"`((?:[\w.-]+/)*[\w-]+\.(?:py|cpp|h|lua|ts|el|md|toml|json))`"
+)  # beside its longer name, a file's last part
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_pictures_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", BY_NAME, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    ours = ["/" + name for name in done.stdout.splitlines()]
+    if not ours:
+        pytest.skip("not a git checkout")
+    for name in SHORT.findall(page.read_text(encoding="utf-8")):
+        if name not in NOT_FILES | ON_THEIR_WAY:
+            assert any(path.endswith("/" + name) for path in ours), name
+
+
+def test_the_readme_names_the_size_of_the_model_that_is_embedded() -> None:
+    weights = open_folder(EMBEDDED).weights().values()
+    millions = sum(math.prod(part.shape) for weight in weights for part, _ in weight.parts) / 1e6
+    size = f"{millions:.0f}M" if millions >= 10 else f"{millions:.1f}M"
+    assert set(re.findall(r"([\d.]+M) parameters", (ROOT / "README.md").read_text(encoding="utf-8"))) == {size}
+
+
+def test_every_extra_is_in_the_readme() -> None:
+    extras = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
+    named = re.findall(r"^\| `mezzotint\[(\w+)\]`", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    assert named == re.findall(r"^(\w+) = \[", extras.partition("\n[")[0], re.M)
+    assert set(EXTRA_OF.values()) <= set(named)
