@@ -1,4 +1,4 @@
-# Everything a person or CI runs. `make demo` and `make test` need only Python >= 3.10; both set up what they use.
+# Everything a person or CI runs. `make demo` and `make test` need Python >= 3.10 and a C++ compiler; both set up what they use.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

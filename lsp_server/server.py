@@ -147,7 +147,7 @@ def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
 
 @at_once
 def inline_completion(ls: Server, params: types.InlineCompletionParams) -> Answer[types.InlineCompletionList]:
-    """Answer with at most one item; null when a newer request has taken its place."""
+    """Answer with suggestions, best first: one if the client asks by itself; null if a newer request superseded it."""
     return _answer(ls, params, _look(ls, params), drafts.inline_list)
 
 

@@ -78,30 +78,18 @@ def quoted(text: str) -> str:
 
 
 def nvim_lines(command: list[str]) -> str:
-    """The plugin where it is at hand; otherwise what Neovim 0.12 does by itself."""
-    cmd = "{ " + ", ".join(map(quoted, command)) + " }"
-    if (PLUGINS / "nvim" / "plugin" / "mezzotint.lua").exists():
-        folder = quoted(str(PLUGINS / "nvim"))
-        return f'vim.opt.runtimepath:append({folder})\nrequire("mezzotint").setup({{ cmd = {cmd} }})\n'
-    return (
-        f'vim.lsp.config("mezzotint", {{ cmd = {cmd}, filetypes = {{ "python" }} }})\n'
-        'vim.lsp.enable("mezzotint")\n'
-        "vim.lsp.inline_completion.enable(true)\n"
-        'vim.keymap.set("i", "<M-CR>", function() vim.lsp.inline_completion.get() end)\n'
-    )
+    """The plugin, and the server that it starts."""
+    cmd, folder = "{ " + ", ".join(map(quoted, command)) + " }", quoted(str(PLUGINS / "nvim"))
+    return f'vim.opt.runtimepath:append({folder})\nrequire("mezzotint").setup({{ cmd = {cmd} }})\n'
 
 
 def emacs_lines(command: list[str]) -> str:
-    """The package for ghost text where it is at hand; otherwise the server for eglot's own completion."""
-    cmd, modes = " ".join(map(quoted, command)), "(python-mode python-ts-mode)"
-    if not (PLUGINS / "emacs" / "mezzotint.el").exists():
-        program = f"(add-to-list 'eglot-server-programs '({modes} . ({cmd})))"
-        return f"(with-eval-after-load 'eglot\n  {program})\n"
+    """The package, the server that it starts, and the modes it is for."""
     return (
         f"(add-to-list 'load-path {quoted(str(PLUGINS / 'emacs'))})\n"
         "(require 'mezzotint)\n"
-        f"(setq mezzotint-command '({cmd}))\n"
-        f"(mezzotint-use-for '{modes})\n"
+        f"(setq mezzotint-command '({' '.join(map(quoted, command))}))\n"
+        "(mezzotint-use-for '(python-mode python-ts-mode))\n"
     )
 
 
