@@ -62,7 +62,7 @@ format: $(VENV)/.dev ## rewrite the style
 
 pins: $(VENV)/.dev ## write constraints.txt anew, with the newest versions (but torch's)
 	$(BIN)/pip install -q uv
-	grep torch== constraints.txt > build/torch.txt
+	mkdir -p build && grep torch== constraints.txt > build/torch.txt
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.10 --all-extras --no-annotate --no-header \
 	  --no-emit-package mezzotint -c build/torch.txt pyproject.toml | grep -vE '^(nvidia-|cuda-|triton)'; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
@@ -83,11 +83,11 @@ cuda: $(VENV)/.dev ## compile the CUDA library for every architecture, fail on s
 gpu-check: ## on a machine with a GPU: build, check, measure, report
 	$(PYTHON) -m cuda_ext.gpu_check $(or $(OUT),build/gpu_check)
 
-bench: $(VENV)/.run ## start-up, memory and latency of the server; what the loop costs on every backend
+bench: $(VENV)/.dev ## start-up, memory and latency of the server; what the loop costs on every backend
 	$(BIN)/mezzotint bench lsp
 	$(BIN)/mezzotint bench loop
 
-parity: holdout ## the native loop against its definition in plain torch, on held-out holes
+parity: holdout $(VENV)/.dev ## the native loop against its definition in plain torch, on held-out holes
 	$(BIN)/python -m diffusion.evaluate.parity $(ELSEWHERE) --precision int8
 	$(BIN)/python -m diffusion.evaluate.parity $(ELSEWHERE) --precision bf16
 
