@@ -42,8 +42,8 @@ test-lowest: ## a few tests with the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/pip install -q uv
 	SKBUILD_CMAKE_DEFINE=MZ_CUDA=OFF $(LOWEST)/bin/uv pip install -q --python $(LOWEST) --resolution lowest-direct --only-binary :all: \
 	  --no-binary mezzotint -e . pytest==8.0 hypothesis==6.100
-	$(LOWEST)/bin/python -m pytest tests/test_requirements.py tests/test_syntax.py tests/test_documents.py tests/test_ignored.py \
-	  tests/test_tokenizer.py tests/e2e/test_inline_completion.py
+	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning $(patsubst %,tests/test_%.py,requirements syntax documents holes context ignored \
+	  cleanup tokenizer without_torch) $(patsubst %,tests/e2e/test_%.py,inline_completion bad_input startup transports)
 
 EDITORS := $(CURDIR)/.editors
 test-editors: $(VENV)/.dev ## install Neovim, Emacs and VS Code beside everything else and drive them (PICTURES=docs: take pictures)
