@@ -113,7 +113,7 @@ class Worker:
     def submit(
         self, uri: str, request: InfillRequest, on_draft: Callable[[Draft], None] | None, work: Work = infill
     ) -> Job:
-        """Queue a request; older ones of the same document are answered None, and encoding ahead gives way.
+        """Queue a request; older ones of the same document are answered None, and prefetching is cancelled.
 
         Where no thread is left to work on it, it fails at once.
         """
@@ -126,7 +126,7 @@ class Worker:
         with self._changed:
             for other in [other for other in (*self._waiting, self._running) if other is not None]:
                 if other.on_draft is None and (on_draft is not None or other is not self._running):
-                    self._stop(other)  # encoding ahead gives way; only the file opened last is worth it
+                    self._stop(other)  # cancel prefetch jobs; keep only the newest
             self._waiting.append(job)
             self._changed.notify()
         self.start()
