@@ -1,11 +1,11 @@
-# Everything a person or CI runs. `make demo` and `make test` need only Python >= 3.10; both set up what they use.
+# Everything a person or CI runs. `make demo` and `make test` need Python >= 3.10 and a C++ compiler; both set up what they use.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := docs/demo.py:16:21
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format native sanitize cuda gpu-check parity eval holdout bench bench-peers corpus test-editors base train train-gpu picture clean
+.PHONY: help demo test test-wheel test-lowest lint format pins native sanitize cuda gpu-check parity eval holdout bench bench-peers corpus test-editors base train train-gpu picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -19,6 +19,7 @@ NATIVE := CMakeLists.txt $(wildcard cuda_ext/*/*.cpp cuda_ext/*/*.h cuda_ext/*/*
 $(VENV)/.run $(VENV)/.dev: export SKBUILD_CMAKE_DEFINE := MZ_CUDA=OFF
 $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt $(NATIVE)
 	$(BIN)/pip install -q -c constraints.txt -e .
+	$(BIN)/python -I -c 'from cuda_ext import native; exit(bool(native.why_not("cpu")))' || $(BIN)/pip install -q -c constraints.txt -e '.[torch]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
@@ -30,6 +31,19 @@ demo: $(VENV)/.run ## complete a real file in the terminal with the embedded mod
 
 test: $(VENV)/.dev ## install what the tests need and run them
 	$(BIN)/python -m pytest
+
+test-wheel: $(VENV)/.dev ## build the wheel, install it into empty environments and complete with it in a hostile folder
+	$(BIN)/python -m pytest -m wheel
+
+# The lowest versions of what we name, the newest of what those need; torch is no part of it.
+LOWEST := build/lowest
+test-lowest: ## a few tests with the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install -q uv
+	SKBUILD_CMAKE_DEFINE=MZ_CUDA=OFF $(LOWEST)/bin/uv pip install -q --python $(LOWEST) --resolution lowest-direct --only-binary :all: \
+	  --no-binary mezzotint -e . pytest==8.0 hypothesis==6.100
+	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning $(patsubst %,tests/test_%.py,requirements syntax documents holes context ignored \
+	  cleanup tokenizer without_torch) $(patsubst %,tests/e2e/test_%.py,inline_completion bad_input startup transports)
 
 EDITORS := $(CURDIR)/.editors
 test-editors: $(VENV)/.dev ## install Neovim, Emacs and VS Code beside everything else and drive them (REQUIRE_EDITORS=1: none may be missing; PICTURES=docs: take pictures)
@@ -47,6 +61,13 @@ format: $(VENV)/.dev ## rewrite the style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+pins: $(VENV)/.dev ## write constraints.txt anew, with the newest versions (but torch's)
+	$(BIN)/pip install -q uv
+	mkdir -p build && grep torch== constraints.txt > build/torch.txt
+	{ sed -n '/^#/p' constraints.txt; $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.10 --all-extras --no-annotate --no-header \
+	  --no-emit-package mezzotint -c build/torch.txt pyproject.toml | grep -vE '^(nvidia-|cuda-|triton)'; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
 native: ## build the native libraries into the source tree, where Python finds them
 	cmake -S . -B build/native -DCMAKE_BUILD_TYPE=Release
 	cmake --build build/native --parallel
@@ -63,12 +84,12 @@ cuda: $(VENV)/.dev ## compile the CUDA library for every architecture, fail on s
 gpu-check: ## on a machine with a GPU: build, check, measure, report
 	$(PYTHON) -m cuda_ext.gpu_check $(or $(OUT),build/gpu_check)
 
-bench: $(VENV)/.run ## start-up, memory and latency of the server; what the loop costs on every backend
+bench: $(VENV)/.dev ## start-up, memory and latency of the server; what the loop costs on every backend
 	$(BIN)/mezzotint bench lsp
 	-$(BIN)/mezzotint bench loopstall
 	$(BIN)/mezzotint bench loop
 
-parity: holdout ## the native loop against its definition in plain torch, on held-out holes
+parity: holdout $(VENV)/.dev ## the native loop against its definition in plain torch, on held-out holes
 	$(BIN)/python -m diffusion.evaluate.parity $(ELSEWHERE) --precision int8
 	$(BIN)/python -m diffusion.evaluate.parity $(ELSEWHERE) --precision bf16
 

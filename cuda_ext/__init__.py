@@ -1,1 +1,1 @@
-"""Operators of the denoising loop. For now the plain-torch twins in `reference`, which define what is right."""
+"""The compiled denoising loop, for CPU and CUDA: binding (`native`), rules, and definition (`reference`, `twin`)."""

@@ -165,7 +165,7 @@ class Canvas:
 
     @property
     def n_active(self) -> int:
-        """Rows that still matter: those behind the first end of a trailing run of ends leave the canvas."""
+        """Rows that still matter: rows after the first `<end>` of the trailing run of `<end>`s are ignored."""
         text = np.flatnonzero(self.ids != self.end_id)
         return min(len(self.ids), int(text[-1]) + 2) if len(text) else 1
 

@@ -2,7 +2,7 @@ r"""Confidence: the beginning of a draft that is likely enough right to be shown
 
 Rule: pure. The chance that a beginning is right is the product of its tokens' probabilities, each the chance that the
 token is right if all before it are: what the model decided and what was recalled are both calibrated that way
-(docs/quality.md has the curve). What is not decided yet is given the benefit of the doubt.
+(docs/quality.md has the curve). Undecided tokens count as probability 1.
 
     cut(draft, 0.4).text; cut(after(draft, n_typed), 0.4).text
 """

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cuda_ext.rules import MAX_ROWS, TOKEN_BY_TOKEN, Policy, Verdict
+from diffusion import extras
 from diffusion.canvas import Canvas
 from diffusion.layout import Context, Layout, lay_out
 from diffusion.model.card import ModelFolder, open_folder, weights_hash
@@ -181,6 +182,7 @@ def load_backend(folder: ModelFolder, device: str, threads: int | None, backend:
     """The backend asked for; torch, imported only here, where native code was not built."""
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is none of {', '.join(BACKENDS)}")
+    missing = ""
     if backend != "torch":
         from diffusion.backends.native import NativeBackend, why_not
 
@@ -188,8 +190,14 @@ def load_backend(folder: ModelFolder, device: str, threads: int | None, backend:
         if backend == "native" or not missing:
             return NativeBackend.load(folder, device, threads)
         logger.info("native library: %s; torch runs the model", missing)
-    from diffusion.backends.torch import TorchBackend
-
+    try:
+        from diffusion.backends.torch import TorchBackend
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ValueError(
+            extras.no_backend(missing) if missing else extras.missing("the torch backend", "torch")
+        ) from None
     return TorchBackend.load(folder, device, threads)
 
 

@@ -1,8 +1,8 @@
 """Orders what lies around the cursor into context tokens.
 
 Rule: `other | far suffix | far prefix | near suffix | near prefix`, from what changes least to what changes most.
-Parts are cut at line breaks on a grid that is counted from the start of the prefix and from the end of the suffix, so
-typing moves no border but every few hundred characters, and then only the near parts are encoded anew.
+Parts are cut at line breaks. Cut points lie on a grid, counted from the start of the prefix and from the end of the
+suffix, so typing rarely moves them and the cached context stays valid.
 
     context = lay_out(tokenizer, Layout.of(512), prefix, suffix, others=())
 """

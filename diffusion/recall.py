@@ -1,8 +1,9 @@
-r"""Recall: what the text at hand went on with where it stood like this before; a guess to start a canvas from.
+r"""Recall: looks up earlier places with the same preceding text and proposes what followed there.
 
-Rule: pure functions on text, under a millisecond, no model. A guess is a stretch of the prefix, the suffix or another
-file that follows the longest echo of the text before the hole, with the chance that it is the whole answer, and of each
-of its words. The weights come from `diffusion.train.fit_recall`, which sees training packages only.
+Rule: pure functions on text, no model; the time grows with the open files (tens of milliseconds for 50). A guess is the
+stretch of prefix, suffix or another file that follows the longest echo of the text before the hole, with the
+probability that it is the whole answer, and of each of its words. The weights come from `diffusion.train.fit_recall`,
+which sees training packages only.
 
     recall("a = f(x)\nb = f(x)\na = ", "")  ->  [Guess("f(x)", 0.2)]
 """

@@ -55,10 +55,10 @@ class InfillRequest:
     `other_files` are chunks of related files, least relevant first; they are encoded before everything else.
     `recall_from` are whole texts of related files that the hole may be recalled from; the model does not see them.
     `start` is what the first hole starts from; None means masks, or what `recall` finds.
-    `stop_below`: denoising ends where what is decided is right with a smaller chance; 0 decides everything.
+    `stop_below`: stop once the probability of the decided text falls below this; 0 disables early stopping.
     `language` (an LSP language id) and `path` (relative to the workspace, or the file's name alone) tell what the text
     is; "" where nobody knows.
-    `deadline_ms` counts from the first `next()` of the generator; None means no deadline.
+    `deadline_ms` counts from the first `next()` of the generator and includes encoding; None means no deadline.
     """
 
     prefix: str
@@ -95,7 +95,7 @@ class Draft:
     `reason` is "" while denoising; a draft with `done` has "complete", "deadline", "length" (no end of the hole was
     found on the canvas) or UNSURE (ended by `stop_below`, or cut where it was not sure enough). A cancelled run simply
     yields no further draft.
-    `whole`: the draft that this one is the sure beginning of, None if it is all of it.
+    `whole`: the draft that this one is the confident beginning of, None if it is all of it.
     """
 
     step: int

@@ -151,6 +151,14 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `mezzotint complete ... | head -1`: whoever read us has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except ModuleNotFoundError as error:
+        from diffusion import extras
+
+        if error.name not in extras.EXTRA_OF:
+            raise
+        extra = "train" if args.command == "train" else ""  # has torch, and all else that training needs
+        print(extras.missing(f"mezzotint {args.command}", error.name, extra), file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Options:
         comments: complete in comments and docstrings: "on", "manual" (when the user asks by hand) or "off".
         strings: complete in strings, likewise.
         encode_ahead: encode a file's context when it is opened.
-        min_confidence_percent: what is shown is right with at least this chance; 0 shows all the model says.
+        min_confidence_percent: show only text that is correct with at least this estimated probability; 0: all.
         candidates: most suggestions for a request that the user made by hand.
         live_canvas: start from the last draft while the user types, not from masks.
         syntax_feedback: denoise again what breaks the parse.

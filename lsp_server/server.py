@@ -47,7 +47,7 @@ Where = types.InlineCompletionParams | types.CompletionParams
 
 
 def load_engine(options: Options) -> Infiller:
-    """Load the model that the options name (in the model thread: this imports torch)."""
+    """Load the model that the options name (in the model thread: this may import torch)."""
     from diffusion.engine import Engine
 
     path = Path(options.model).expanduser() if options.model else None
@@ -156,7 +156,7 @@ def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
 
 @at_once
 def inline_completion(ls: Server, params: types.InlineCompletionParams) -> Answer[types.InlineCompletionList]:
-    """Answer with at most one item; null when a newer request has taken its place."""
+    """Answer with suggestions, best first: one if the client asks by itself; null if a newer request superseded it."""
     invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
     return _answer(ls, _look(ls, params, invoked), drafts.inline_list)
 

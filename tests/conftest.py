@@ -1,17 +1,17 @@
-"""Fixtures shared by all tests: the embedded model, loaded once, in float32 so that results are exact."""
+"""Fixtures shared by all tests: the embedded model, loaded once, in float32 so that results are exact.
+
+Rule: torch is imported by the fixtures that need it; `make test-lowest` runs where there is none.
+"""
 
 from __future__ import annotations
 
 from typing import cast
 
 import pytest
-import torch
 
 from cuda_ext import native
 from cuda_ext.rules import Policy
-from diffusion.backends.torch import TorchBackend
 from diffusion.engine import Engine
-from diffusion.model.load import load_model
 from diffusion.tokenizer import Tokenizer
 from tests.emulated import emulated, emulated_folder  # noqa: F401
 from tests.models import SMALL
@@ -25,6 +25,11 @@ def tokenizer() -> Tokenizer:
 @pytest.fixture
 def engine() -> Engine:
     """A fresh engine (empty caches) around the embedded weights, which starts from masks."""
+    import torch
+
+    from diffusion.backends.torch import TorchBackend
+    from diffusion.model.load import load_model
+
     torch.set_num_threads(2)
     model, loaded = load_model(SMALL, torch.float32)
     return from_masks(Engine(TorchBackend(model), loaded, Policy(), {}))

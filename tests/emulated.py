@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from cuda_ext import native
 from cuda_ext.native import EXTRAS, OWN_HEAD, QK_NORM, QKV_BIAS, SHIFT, CanvasState, Control, Library, Shape
@@ -64,6 +63,8 @@ def call(function: Any, *arguments: Any) -> Any:
 
 def bf16(values: np.ndarray) -> np.ndarray:
     """Nearest bfloat16 words of float32 values."""
+    import torch  # here, so that tests can run where there is none
+
     return torch.from_numpy(np.ascontiguousarray(values, np.float32)).bfloat16().view(torch.uint16).numpy()
 
 

@@ -1,15 +1,22 @@
 """docs/ and README.md say what the code does."""
 
 import dataclasses
+import math
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from diffusion.extras import EXTRA_OF
+from diffusion.model.card import open_folder
+from diffusion.model.config import EMBEDDED
 from lsp_server.cli import COMMANDS
 from lsp_server.options import Options, camel
 
 ROOT = Path(__file__).resolve().parents[1]
+NOT_FILES = {"argparse.py", "config.json", "mezzotint.json", "utils.py"}  # of others, or of nobody
+ON_THEIR_WAY = {"suggest/completion.py"}  # not in this tree yet
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").glob("*.md")),
@@ -27,8 +34,14 @@ def test_every_option_is_documented_and_nothing_else() -> None:
 def test_every_command_named_in_the_readme_exists() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^    mezzotint (\w+)", readme, re.M)) <= COMMANDS.keys()
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
-    assert set(re.findall(r"`?make ([a-z]+)", readme)) <= targets
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    assert set(re.findall(r"(?:`|^    )make ([a-z-]+)", readme, re.M)) <= targets
+
+
+BY_NAME = [ROOT / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs/glossary.md")]
+SHORT = re.compile(
+    r"`((?:[\w.-]+/)*[\w-]+\.(?:py|cpp|h|lua|ts|el|md|toml|json))`"
+)  # beside its longer name, a file's last part
 
 
 def slug(heading: str) -> str:
@@ -64,3 +77,28 @@ def test_every_picture_in_docs_is_shown_somewhere() -> None:
 def test_a_heading_has_the_anchor_that_github_gives_it() -> None:
     assert slug("On a GPU: `make train-gpu`") == "on-a-gpu-make-train-gpu"
     assert slug("What [it](a.md) is, and isn't") == "what-it-is-and-isnt"
+
+
+@pytest.mark.parametrize("page", BY_NAME, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    ours = ["/" + name for name in done.stdout.splitlines()]
+    if not ours:
+        pytest.skip("not a git checkout")
+    for name in SHORT.findall(page.read_text(encoding="utf-8")):
+        if name not in NOT_FILES | ON_THEIR_WAY:
+            assert any(path.endswith("/" + name) for path in ours), name
+
+
+def test_the_readme_names_the_size_of_the_model_that_is_embedded() -> None:
+    weights = open_folder(EMBEDDED).weights().values()
+    millions = sum(math.prod(part.shape) for weight in weights for part, _ in weight.parts) / 1e6
+    size = f"{millions:.0f}M" if millions >= 10 else f"{millions:.1f}M"
+    assert set(re.findall(r"([\d.]+M) parameters", (ROOT / "README.md").read_text(encoding="utf-8"))) == {size}
+
+
+def test_every_extra_is_in_the_readme() -> None:
+    extras = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
+    named = re.findall(r"^\| `mezzotint\[(\w+)\]`", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    assert named == re.findall(r"^(\w+) = \[", extras.partition("\n[")[0], re.M)
+    assert set(EXTRA_OF.values()) <= set(named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -25,3 +26,20 @@ def test_kernels_share_no_function_between_instruction_sets(tmp_path: Path, leve
     symbols = subprocess.run(["nm", "-C", str(out)], capture_output=True, text=True, check=True).stdout
     assert "mz_kernels_portable" in symbols
     assert [line for line in symbols.splitlines() if " W " in line] == []
+
+
+@pytest.mark.skipif(CXX is None or shutil.which("cmake") is None, reason="no C++ compiler or no cmake")
+@pytest.mark.parametrize(
+    ("option", "compiler", "status", "says"),
+    [
+        ("-DMZ_NATIVE=ON", "/bin/false", 1, "does not work"),
+        ("-DMZ_NATIVE=OFF", "/bin/false", 0, "torch runs the model"),
+    ],
+)
+def test_a_compiler_that_does_not_work_is_an_error_unless_none_is_wanted(
+    tmp_path: Path, option: str, compiler: str, status: int, says: str
+) -> None:
+    command = ["cmake", "-S", ROOT, "-B", tmp_path, "-DMZ_CUDA=OFF", option]
+    done = subprocess.run(command, env={**os.environ, "CXX": compiler}, capture_output=True, text=True)
+    assert done.returncode == status
+    assert says in done.stdout + done.stderr

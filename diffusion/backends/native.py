@@ -39,7 +39,7 @@ def libraries() -> list[str]:
     lines = []
     for kind in ("cpu", "cuda"):
         library, reason = native.find(kind)
-        found = f"{library.target}, {library.path.name}" if library else f"{reason}; torch runs the model there"
+        found = f"{library.target}, {library.path.name}" if library else f"{reason}; torch can run the model there"
         lines.append(f"{kind}: {found}")
     return lines
 

@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
             "export": export_run,
         }
         steps[args.command](args)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError) as error:
         print(f"mezzotint train: {error}", file=sys.stderr)
         return 2
     return 0
@@ -99,30 +99,24 @@ def main(argv: list[str] | None = None) -> int:
 
 def collect_source(args: argparse.Namespace) -> None:
     """`collect`: prints how much was found."""
-    try:
-        from diffusion.train.texts import collect_texts
-    except ImportError as error:
-        raise ImportError(f"{error}; install the training extra: pip install 'mezzotint[train]'") from error
+    from diffusion.train.texts import collect_texts
+
     roots = args.roots or [Path(path) for path in site.getsitepackages()]
     print(json.dumps(collect_texts(args.out, roots, args.npm, args.exclude)))
 
 
 def make_corpus(args: argparse.Namespace) -> None:
     """`corpus`: prints the summary without the list of packages."""
-    try:
-        from diffusion.train.dataset import build
-    except ImportError as error:
-        raise ImportError(f"{error}; install the training extra: pip install 'mezzotint[train]'") from error
+    from diffusion.train.dataset import build
+
     summary = build(args.out, args.texts, args.tokenizer, args.vocab_size, args.share)
     print(json.dumps({name: value for name, value in summary.items() if name != "packages"}))
 
 
 def make_base(args: argparse.Namespace) -> None:
     """`base`: says where the folder is."""
-    try:
-        from diffusion.train.base import GGUF, convert
-    except ImportError as error:
-        raise ImportError(f"{error}; install the training extra: pip install 'mezzotint[train]'") from error
+    from diffusion.train.base import GGUF, convert
+
     source = args.gguf or args.out.parent / GGUF
     if not source.exists():
         raise ValueError(f"there is no {source}: `make base` fetches it")

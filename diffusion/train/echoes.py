@@ -1,4 +1,4 @@
-"""Drafts for training canvases: what the file at hand went on with where it stood like this, as `recall` says it.
+"""Drafts for training canvases: what `recall` proposes from earlier places of the same file.
 
 Rule: the same starts as at inference, found in the text of the file without the hole.
 

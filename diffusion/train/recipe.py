@@ -1,6 +1,6 @@
 """What training asks of the model, in numbers: canvases of which sizes, how much of them masked, and what it weighs.
 
-Rule: the defaults are what docs/training.md found no reason to change; whatever is not here is not a choice.
+Rule: the defaults are what docs/training-log.md found no reason to change; whatever is not here is not a choice.
 
     Packer(data, rows=640, seed=1, recipe=Recipe(wrong_token_share=0.0)).batch(4)
 """
@@ -16,16 +16,19 @@ LARGEST_CANVAS = 64  # rows
 class Recipe:
     """Shares are of 1. Losses: `ar_weight` is that of the next-token loss beside 1 of the masked-diffusion loss.
 
-    A branch holds canvases of `canvas_rows` (drawn by `canvas_shares` where they need not be larger) up to
-    `canvas_budget` rows in all. `same_cut_share` of them begin where the first does, the others elsewhere.
-    A canvas has all its rows masked with `all_masked_share`, all from some row of its text on with `from_left_share`,
-    some of its text with `length_known_share`, else some of its rows; how many is uniform. Its masked rows weigh 1 in
-    all, or as many as they are with `flat_weight`.
-    A branch's hole starts from recalled text with `recall_share`, if the file holds any; a share of `doubted_share` of
-    such canvases have some of it masked again. Text in front of a hole weighs `context_weight` in the next-token loss.
-    A branch begins in the first `reach_share` of a sequence; its near parts have `near_mean` tokens in the mean (0: any
-    number as likely). `row_decay` below 1 replaces the other weights of a canvas.
-    With `own_draft_share` a canvas holds what the model itself reveals.
+    Sizes: a branch holds canvases of `canvas_rows` (drawn by `canvas_shares` unless the hole needs more) up to
+    `canvas_budget` rows in all. `same_cut_share` of them begin where the first does.
+    What is masked, by share of canvases:
+        all_masked_share     every row
+        from_left_share      every row from a random one of its text on
+        length_known_share   a random number of its text rows
+        the rest             a random number of its rows
+    Weights: masked rows weigh 1 in all, or 1 each with `flat_weight`; `row_decay` below 1 replaces both. Text in front
+    of a hole weighs `context_weight` in the next-token loss.
+    Starts: `recall_share` of the holes start from recalled text, where the file has any, and `doubted_share` of those
+    have some of it masked again. `own_draft_share` of the canvases hold what the model itself reveals.
+    Places: a branch begins in the first `reach_share` of a sequence; its near parts have `near_mean` tokens on average
+    (0: uniform).
     """
 
     ar_weight: float = 2.0

@@ -1,4 +1,4 @@
-r"""Fit a draft's text to the code around the hole: cut what repeats, what breaks out, what runs away.
+r"""Cleanup: removes text from a draft that repeats what follows, leaves the block, or loops.
 
 Rule: pure functions that only cut the end of the text and put back what must stay behind it, so that the spans of a
 draft stay where they are. Every draft and the final item go through the same `clean`, so the last draft is the final

@@ -1,8 +1,8 @@
-"""What clients get: a Draft as a `mezzotint/draft` notification, a finished one as a list of one item.
+"""What clients get: a Draft as a `mezzotint/draft` notification, finished ones as a list of items.
 
 Rule: code points in, UTF-16 spans of the text out (`masked`), whatever position encoding was negotiated.
 
-    protocol.notify(DRAFT, draft_params(token, suggestion, draft, cleaned))
+    protocol.notify(DRAFT, draft_params(token, snapshot, plan, draft, cleaned))
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Live canvas: what is still good of the last suggestions while the user types, deletes and moves.
+"""Live canvas: reuses earlier suggestions while the user types, deletes or moves.
 
 Rule: pure functions of what was suggested and of a place; no model. A document that became what a suggestion says needs
 no forward pass; a draft that was not finished is where denoising goes on. Texts have LF line ends, as suggestions have.

@@ -1,4 +1,4 @@
-"""What of other places may help at the cursor: definitions of the names in use, and like chunks of other open files.
+"""Retrieval: definitions of the names in use at the cursor, and similar chunks of other open files.
 
 Rule: a choice is kept while the cursor stays in its region and the other files stay as they are, so that typing leaves
 the engine's cached context valid. The names in a file are looked up once for each of its versions, in the model thread,

@@ -8,6 +8,7 @@ Rule: looks, changes nothing, asks no network. Exit status 1 only if something t
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import shutil
 import subprocess
@@ -17,9 +18,9 @@ from typing import NamedTuple
 
 from lsp_server import __version__
 
-PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "pygls", "lsprotocol", "tree-sitter")
+PACKAGES = ("numpy", "safetensors", "tokenizers", "pygls", "lsprotocol", "tree-sitter", "pathspec")
 EDITORS = ("nvim", "emacs", "code")
-EDITOR_TIMEOUT_S = 20
+ANSWER_TIMEOUT_S = 20
 
 
 class Finding(NamedTuple):
@@ -41,22 +42,19 @@ def find_versions() -> Iterator[Finding]:
             yield Finding(name, True, metadata.version(name))
         except metadata.PackageNotFoundError:
             yield Finding(name, False, "missing; reinstall mezzotint")
+    try:
+        yield Finding("torch", None, metadata.version("torch"))
+    except metadata.PackageNotFoundError:
+        yield Finding("torch", None, "not installed; needed only for training and where there is no native library")
 
 
 def find_device() -> Iterator[Finding]:
     """Where the model can run."""
-    try:
-        import torch
-    except ImportError as error:
-        yield Finding("device", False, f"torch cannot be imported: {error}")
-        return
-    if torch.cuda.is_available():
-        bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
-        yield Finding("device", True, f"cuda: {torch.cuda.get_device_name()}, {bf16}")
     known = sorted({"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "asimd", "bf16"} & cpu_flags())
-    bf16 = "bf16 in hardware" if any("bf16" in flag for flag in known) else "bf16 emulated"
     flags = " ".join(known) or "instruction sets unknown"
-    yield Finding("device", True, f"cpu: {torch.get_num_threads()} threads, {bf16} ({flags})")
+    yield Finding("device", True, f"cpu: {os.cpu_count()} logical cores ({flags})")
+    if shutil.which("nvidia-smi"):
+        yield Finding("device", None, f"cuda: {first_line('nvidia-smi', '-L')}")
 
 
 def cpu_flags() -> set[str]:
@@ -109,17 +107,22 @@ def find_editors() -> Iterator[Finding]:
 
 
 def editor_version(name: str) -> str:
-    """First line of `name --version`, or why there is none."""
+    """Its version and where it is, or why there is none."""
     path = shutil.which(name)
     if path is None:
         return "not found"
+    return f"{first_line(path, '--version')} ({path})"
+
+
+def first_line(program: str, option: str) -> str:
+    """What a program prints first, or that it does not answer."""
     try:
         done = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, errors="replace", timeout=EDITOR_TIMEOUT_S, check=False
+            [program, option], capture_output=True, text=True, errors="replace", timeout=ANSWER_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{path} does not answer --version ({type(error).__name__})"
-    return next(iter((done.stdout or done.stderr).strip().splitlines()), "no version") + f" ({path})"
+        return f"does not answer {option}: {type(error).__name__}"
+    return next(iter((done.stdout or done.stderr).strip().splitlines()), f"says nothing to {option}")
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (

@@ -23,7 +23,9 @@ from typing import NamedTuple
 from lsp_server.launch import server_command
 from lsp_server.text.languages import ON_BY_DEFAULT
 
-PLUGINS = Path(__file__).resolve().parents[2] / "editors"  # in a source tree; a wheel has none
+PACKAGE = Path(__file__).resolve().parents[1]
+SHIPPED = PACKAGE / "editors"  # of a wheel; a source tree has them beside its packages
+PLUGINS = SHIPPED if SHIPPED.exists() else PACKAGE.parent / "editors"
 BEGIN, END = "mezzotint setup: begin", "mezzotint setup: end"
 # In JSON with comments: what may stand between two tokens.
 BLANK = r"(?:\s|//[^\n]*|/\*.*?\*/)*"
@@ -77,30 +79,18 @@ def quoted(text: str) -> str:
 
 
 def nvim_lines(command: list[str]) -> str:
-    """The plugin where it is at hand; otherwise what Neovim 0.12 does by itself."""
-    cmd = "{ " + ", ".join(map(quoted, command)) + " }"
-    if (PLUGINS / "nvim" / "plugin" / "mezzotint.lua").exists():
-        folder = quoted(str(PLUGINS / "nvim"))
-        return f'vim.opt.runtimepath:append({folder})\nrequire("mezzotint").setup({{ cmd = {cmd} }})\n'
-    filetypes = ", ".join(map(quoted, ON_BY_DEFAULT))
-    return (
-        f'vim.lsp.config("mezzotint", {{ cmd = {cmd}, filetypes = {{ {filetypes} }} }})\n'
-        'vim.lsp.enable("mezzotint")\n'
-        "vim.lsp.inline_completion.enable(true)\n"
-        'vim.keymap.set("i", "<M-CR>", function() vim.lsp.inline_completion.get() end)\n'
-    )
+    """The plugin, and the server that it starts."""
+    cmd, folder = "{ " + ", ".join(map(quoted, command)) + " }", quoted(str(PLUGINS / "nvim"))
+    return f'vim.opt.runtimepath:append({folder})\nrequire("mezzotint").setup({{ cmd = {cmd} }})\n'
 
 
 def emacs_lines(command: list[str]) -> str:
-    """The package for ghost text where it is at hand; otherwise the server for eglot's own completion."""
-    cmd, modes = " ".join(map(quoted, command)), " ".join(f"{name}-mode {name}-ts-mode" for name in ON_BY_DEFAULT)
-    if not (PLUGINS / "emacs" / "mezzotint.el").exists():
-        program = f"(add-to-list 'eglot-server-programs '(({modes}) . ({cmd})))"
-        return f"(with-eval-after-load 'eglot\n  {program})\n"
+    """The package, the server that it starts, and the modes it is for."""
+    modes = " ".join(f"{name}-mode {name}-ts-mode" for name in ON_BY_DEFAULT)
     return (
         f"(add-to-list 'load-path {quoted(str(PLUGINS / 'emacs'))})\n"
         "(require 'mezzotint)\n"
-        f"(setq mezzotint-command '({cmd}))\n"
+        f"(setq mezzotint-command '({' '.join(map(quoted, command))}))\n"
         f"(mezzotint-use-for '({modes}))\n"
     )
 

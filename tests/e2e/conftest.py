@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import required  # noqa: E402
 from editor import Editor, editor  # noqa: E402
+from hostile import Hostile  # noqa: E402
 from scripts import Rule, Script  # noqa: E402
 
 
@@ -56,3 +57,9 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     """Where editors are required, a test that misses one has failed."""
     report = yield
     return required.judged(report) if os.environ.get("REQUIRE_EDITORS") else report
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Hostile:
+    """A folder from which nothing may be run."""
+    return Hostile(tmp_path)
