@@ -18,12 +18,12 @@ Range share(int n, int thread, int n_threads) {
   return {(int)((int64_t)n * thread / n_threads), (int)((int64_t)n * (thread + 1) / n_threads)};
 }
 
-// Panels for a thread: by fours, as the tiles take them, where that comes out even.
+// Panels for a thread: in pairs, as the tiles take them, where that comes out even.
 Range share_panels(int n, int thread, int n_threads) {
-  const int fours = n / 4;
-  if (n % 4 || (fours % n_threads && fours < 8 * n_threads)) return share(n, thread, n_threads);
-  const Range range = share(fours, thread, n_threads);
-  return {4 * range.first, 4 * range.last};
+  const int pairs = n / 2;
+  if (n % 2 || (pairs % n_threads && pairs < 8 * n_threads)) return share(n, thread, n_threads);
+  const Range range = share(pairs, thread, n_threads);
+  return {2 * range.first, 2 * range.last};
 }
 
 // Queries and keys are integers up to this: no sum of d_head products overflows.
@@ -294,9 +294,7 @@ void Pass::block_of_logits(int t, float* logits, int64_t ldo, Range columns) {
   for (int i = 0; i < plan->n_wanted; ++i) {
     float* row = logits + i * ldo;
     if (wanted_->temperature > 0)  // Gumbel-max: sampling by argmax, a function of the seed alone
-      for (int j = 0; j < columns.n(); ++j)
-        row[j] = row[j] / wanted_->temperature +
-                 mz_gumbel(wanted_->seed, wanted_->step, plan->at[i], columns.first + j);
+      k_.add_noise(row, columns.n(), columns.first, wanted_->temperature, wanted_->seed, wanted_->step, plan->at[i]);
     mz_stat& stat = w_.stats[t][i];
     stat = k_.stats(stat, row, wanted_->flags + columns.first, columns.n(), columns.first, plan->rule[i], plan->own[i]);
   }

@@ -178,6 +178,31 @@ float softmax(float* __restrict s, mz_seen seen, int n_padded, const float* __re
   return largest / MZ_WEIGHT_MOST / sum;
 }
 
+// Natural logarithm of a positive, normal number, relative error 2e-7 (Cephes).
+inline float log_fast(float x) {
+  const int32_t at = (int32_t)(bits_of(x) - 0x3F3504F3);  // behind the square root of a half
+  const float f = float_of((uint32_t)(at & 0x7FFFFF) + 0x3F3504F3) - 1.0f, square = f * f;
+  float p = 7.0376836e-2f;
+  p = multiply_add(p, f, -1.1514610e-1f);
+  p = multiply_add(p, f, 1.1676999e-1f);
+  p = multiply_add(p, f, -1.2420141e-1f);
+  p = multiply_add(p, f, 1.4249323e-1f);
+  p = multiply_add(p, f, -1.6668058e-1f);
+  p = multiply_add(p, f, 2.0000715e-1f);
+  p = multiply_add(p, f, -2.4999994e-1f);
+  p = multiply_add(p, f, 3.3333331e-1f);
+  const float whole = multiply_add((float)(at >> 23), 6.9314718e-1f, -0.5f * square);
+  return multiply_add(f * square, p, whole) + f;
+}
+
+void add_noise(float* __restrict logits, int n, int first_id, float temperature, uint64_t seed, int step, int row) {
+  SIMD for (int i = 0; i < n; ++i) {
+    const uint32_t bits = mz_philox(seed, (uint32_t)step, (uint32_t)row, (uint32_t)(first_id + i));
+    const float uniform = ((float)(int32_t)(bits >> 8) + 0.5f) * (1.0f / 16777216.0f);
+    logits[i] = logits[i] / temperature - log_fast(-log_fast(uniform));
+  }
+}
+
 // 1 where the rule allows the token.
 inline int allowed(mz_rule rule, uint32_t all, uint32_t also_all, uint32_t flags) {
   return ((flags & rule.forbid) == 0) & (((flags | all) & (rule.need | all)) != 0) &
@@ -234,5 +259,5 @@ mz_stat stats(mz_stat so_far, const float* logits, const uint8_t* flags, int n, 
 
 extern const mz_kernels JOIN(mz_kernels_, MZ_VARIANT) = {
     BIAS,       gemm_int8, gemm_bf16, gemm_int16, from_bf16, to_bf16, quantise,
-    quantise16, rms_norm,  add,       silu_mul,   rotate,    softmax, stats,
+    quantise16, rms_norm,  add,       silu_mul,   rotate,    softmax, add_noise, stats,
 };

@@ -67,6 +67,8 @@ typedef struct {
   // p = 2^(s - max) over the scores seen, times the scale of each slot's values, in integers up to MZ_WEIGHT_MOST, 0 for
   // the others up to n_padded; returns what an integer is worth in a mean of values. `s` is written over.
   float (*softmax)(float* s, mz_seen seen, int n_padded, const float* value_scale, int16_t* p);
+  // logits = logits / temperature + mz_gumbel of tokens first_id, first_id + 1, ...
+  void (*add_noise)(float* logits, int n, int first_id, float temperature, uint64_t seed, int step, int row);
   // Adds the logits of tokens first_id, first_id + 1, ... to the statistics of a row that holds `own`.
   mz_stat (*stats)(mz_stat so_far, const float* logits, const uint8_t* flags, int n, int first_id, mz_rule rule,
                    int own);
