@@ -26,7 +26,7 @@ import numpy as np
 
 from cuda_ext.rules import MAX_ROWS
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 MAX_HOLES = 8
 PRECISIONS = {"bf16": 0, "int8": 1, "fp8": 2}
 FOREVER_US = 3_600_000_000
@@ -83,6 +83,8 @@ class Control(ctypes.Structure):
         ("verdict", c_int32),
         ("judge_rows", c_int32),
         ("canvas_rows", c_int32),
+        ("patience", c_int32),
+        ("rest", c_int32),
         ("draft_above", c_float),
         ("last_id", c_int32),
         ("n_drafted", c_int32),
@@ -145,6 +147,9 @@ class Stream(ctypes.Structure):
         ("pending", c_int32 * MAX_ROWS),
         ("n_drafted", c_int32),
         ("drafted", c_int32 * MAX_ROWS),
+        ("by_canvas", c_int32),
+        ("in_vain", c_int32),
+        ("resting", c_int32),
         ("guess", c_int32 * MAX_ROWS),
     ]
 
@@ -194,7 +199,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "mz_test_commit": (c_int32, [c_void_p, c_void_p, c_void_p, c_void_p, c_int32, c_void_p]),
     "mz_test_verdict_start": (None, [c_void_p, c_int32, c_void_p, c_void_p]),
     "mz_test_verdict_plan": (None, [c_void_p, c_void_p, c_void_p, c_void_p, c_void_p]),
-    "mz_test_verdict_commit": (c_int32, [c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p]),
+    "mz_test_verdict_commit": (c_int32, [c_void_p] * 7),
     "mz_test_gumbel": (None, [c_uint64, c_int32, c_int32, c_int32, c_void_p]),
 }
 MEASURES: dict[str, tuple[Any, list[Any]]] = {

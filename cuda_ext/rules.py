@@ -45,16 +45,23 @@ class Verdict:
     A pass judges up to `judge_rows` drafted tokens (with the last decided one before them, whole tiles of rows) and
     runs a canvas of up to `canvas_rows` rows, which drafts the tokens that it gives at least the probability
     `draft_above`. With neither it decodes token by token. Both and the token in front of them are at most MAX_ROWS.
+
+    A canvas that is of no use doubles the time of a pass: behind `patience` passes in a row that accepted none of its
+    tokens it leaves (0: never), and comes back when `rest` tokens have been decided without it.
     """
 
     draft_above: float = 0.3
     judge_rows: int = 7
     canvas_rows: int = 16
+    patience: int = 3
+    rest: int = 16
 
     def __post_init__(self) -> None:
         """Raise ValueError for rows that do not fit a forward pass."""
         if min(self.judge_rows, self.canvas_rows) < 0 or self.judge_rows + self.canvas_rows >= MAX_ROWS:
             raise ValueError(f"judge_rows and canvas_rows must be 0 to {MAX_ROWS - 1} together")
+        if min(self.patience, self.rest) < 0:
+            raise ValueError("patience and rest must not be negative")
 
 
 TOKEN_BY_TOKEN = Verdict(judge_rows=0, canvas_rows=0)

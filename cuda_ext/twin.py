@@ -1,7 +1,8 @@
 """The forward pass of the native extension in plain torch float32: this defines what it computes, roundings included.
 
 Rule: one step per line, no speed. The residual stream, norms and softmax are float32; matrix products round their
-inputs to int8 or to bfloat16 and sum exactly, or in float32. Which variation of the transformer it is, and who sees
+inputs to int8 or to bfloat16 and sum exactly, or in float32; attention rounds to bfloat16, as on a GPU, where the CPU
+library rounds to integers that lose less. Which variation of the transformer it is, and who sees
 whom, the `Shape` says, as `ModelConfig` does for `diffusion.model.transformer`.
 
     twin = Twin(shape, tensors, "int8", capacity=64); twin.forward(context_ids, canvas_ids, start=0)

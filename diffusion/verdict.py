@@ -33,13 +33,18 @@ class Stream:
     """The decided text behind the context, and where it stands on the canvas.
 
     `row`: the canvas row to be decided next; len(canvas.ids) when all are. `pending`: decided tokens whose keys and
-    values are not in the cache. `drafted`: tokens proposed for the rows from `row` on.
+    values are not in the cache. `drafted`: tokens proposed for the rows from `row` on; `by_canvas`: by the canvas.
+    `in_vain`: passes since the canvas drafted a token that was accepted. `resting`: tokens to be decided before the
+    canvas comes back; 0: it is there.
     """
 
     canvas: Canvas
     row: int = 0
     pending: list[int] = field(default_factory=list)
     drafted: list[int] = field(default_factory=list)
+    by_canvas: bool = False
+    in_vain: int = 0
+    resting: int = 0
 
     def skip_fixed(self) -> None:
         """Move `row` over fixed text, which is decided, to the next row of a hole."""
@@ -144,6 +149,7 @@ def one_pass(
     rules = judging_rules(canvas, first, judged) + canvas.rules()[first : first + len(window)]
     stats = statistics(logits, canvas, rows, rules, temperature, seed)
     accepted, decided = judge(stream, stats, judged)
+    weigh_canvas(stream, policy, bool(window), bool(judged), accepted, len(decided))
     cache.ids.extend(stream.pending + judged[:accepted])
     stream.pending = decided[accepted:]
     proposed = Proposed.of(stats, len(judged) + 1, first)
@@ -154,7 +160,7 @@ def one_pass(
 
 def drafted_window(stream: Stream, policy: Verdict) -> list[int]:
     """What the canvas holds from `stream.row` on in this pass: the draft, then masks; [] where there is no canvas."""
-    if stream.canvas.mask_id == NONE:
+    if stream.canvas.mask_id == NONE or stream.resting:
         return []
     window: list[int] = stream.canvas.ids[stream.row : stream.row + policy.canvas_rows].tolist()
     known = stream.drafted[: min(len(window), stream.stop - stream.row)]
@@ -227,6 +233,7 @@ def next_draft(
     rest = stream.drafted[n_judged:]
     if accepted == n_judged and rest and rest[0] == decided[-1]:
         return rest[1:]
+    stream.by_canvas = True
     last, stop = len(decided) - 1, min(len(proposed.best), stream.stop - proposed.first)
     if last >= stop or proposed.ends[last] or proposed.best[last] != decided[-1]:
         return []
@@ -236,6 +243,22 @@ def next_draft(
             break
         tokens.append(proposed.best[i])
     return tokens
+
+
+def weigh_canvas(
+    stream: Stream, policy: Verdict, has_window: bool, has_judged: bool, accepted: int, n_decided: int
+) -> None:
+    """Whether the canvas goes on.
+
+    A pass is in vain where it accepts none of the canvas's tokens and judges nobody else's.
+    """
+    if stream.by_canvas and accepted:
+        stream.in_vain = stream.resting = 0
+    elif has_window and (stream.by_canvas or not has_judged):
+        stream.in_vain += 1
+    stream.resting = max(0, stream.resting - n_decided)
+    if policy.patience and stream.in_vain >= policy.patience:
+        stream.in_vain, stream.resting = 0, policy.rest
 
 
 def guessed(canvas: Canvas, proposed: Proposed) -> np.ndarray:

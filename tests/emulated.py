@@ -19,7 +19,7 @@ import pytest
 
 from cuda_ext import native
 from cuda_ext.native import EXTRAS, OWN_HEAD, QK_NORM, QKV_BIAS, SHIFT, CanvasState, Control, Library, Shape
-from cuda_ext.rules import BREAK, END, LEFT, RIGHT, SPECIAL
+from cuda_ext.rules import BREAK, CLOSES, END, LEFT, RIGHT, SPECIAL
 from tests.native_shapes import EVERYTHING
 
 ROOT = Path(__file__).parent.parent
@@ -79,7 +79,7 @@ def error(got: np.ndarray, wanted: np.ndarray) -> float:
 
 def random_flags(rng: np.random.Generator, vocab: int) -> np.ndarray:
     """Flags of a vocabulary whose first tokens are special: 0 is the mask, 1 the end."""
-    flags = rng.choice([0, BREAK, LEFT, RIGHT, RIGHT | BREAK], vocab).astype(np.uint8)
+    flags = rng.choice([0, BREAK, LEFT, RIGHT, RIGHT | BREAK, CLOSES], vocab).astype(np.uint8)
     flags[:4] = SPECIAL
     flags[1] = SPECIAL | END
     flags[0] = SPECIAL
@@ -87,7 +87,7 @@ def random_flags(rng: np.random.Generator, vocab: int) -> np.ndarray:
 
 
 def present(flags: np.ndarray) -> int:
-    return sum(1 << int(kind) for kind in np.unique(flags))
+    return sum(1 << int(kind) for kind in np.unique(flags & ~np.uint8(CLOSES)))
 
 
 def random_control(rng: np.random.Generator, n_rows: int, flags: np.ndarray, masked: float = 0.6) -> Control:

@@ -51,6 +51,7 @@ class Setting:
         policy, control = policy or Verdict(), self.control(n_rows)
         control.verdict, control.last_id, control.draft_above = 1, self.context[-1], policy.draft_above
         control.judge_rows, control.canvas_rows = policy.judge_rows, policy.canvas_rows
+        control.patience, control.rest = policy.patience, policy.rest
         control.n_drafted = len(drafted or [])
         control.drafted[: control.n_drafted] = drafted or []
         return control
@@ -202,6 +203,8 @@ def test_a_control_that_cannot_be_is_refused(setting: Setting, field: str, value
         ("judge_rows", -1, "0 to 127"),
         ("judge_rows", 112, "0 to 127"),
         ("canvas_rows", 2**31 - 1, "0 to 127"),
+        ("patience", -1, "must not be negative"),
+        ("rest", -1, "must not be negative"),
         ("mask_id", -1, "needs a mask"),
         ("draft_above", float("nan"), "finite"),
         ("last_id", -1, "not in the vocabulary"),

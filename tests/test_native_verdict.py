@@ -115,9 +115,8 @@ def native_decisions(case: Case, config: ModelConfig, policy: Verdict, start: St
     while not slot.done:
         library.raw.mz_test_verdict_plan(*given, int(canvas.flags.ctypes.data), ctypes.addressof(plan))
         rows = rows_of_pass(case, canvas, model, cache, plan)
-        library.raw.mz_test_verdict_commit(
-            *given, ctypes.addressof(plan), ctypes.addressof(rows), ctypes.addressof(slot)
-        )
+        judged = [ctypes.addressof(each) for each in (plan, rows, slot)]
+        library.raw.mz_test_verdict_commit(*given, int(canvas.flags.ctypes.data), *judged)
         if plan.n_wanted:
             n = control.n_rows
             decisions.append((slot.step, bool(slot.done), slot.cached, slot.ids[:n], slot.guess[:n]))

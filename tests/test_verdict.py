@@ -8,11 +8,11 @@ import random
 import pytest
 import torch
 
-from cuda_ext.rules import MAX_ROWS, TOKEN_BY_TOKEN, Verdict
+from cuda_ext.rules import MAX_ROWS, SPECIAL, TOKEN_BY_TOKEN, Verdict
 from diffusion.canvas import Canvas
 from diffusion.healing import NO_EDGE
 from diffusion.model.config import ModelConfig
-from diffusion.model.transformer import ContextCache
+from diffusion.model.transformer import ContextCache, Transformer
 from diffusion.request import Draft, Hole, Start
 from diffusion.verdict import decode
 from tests.verdict_cases import CAPACITY, EXTRAS, PLAIN, Case, loaded, random_policy, random_start, tiny
@@ -80,6 +80,33 @@ def test_a_draft_behind_fixed_text_is_judged_too() -> None:
     assert plain.forward_passes > 1
     start = Start(((plain.text.removeprefix(" = "), 1.0),))
     assert run(case, PLAIN, Verdict(judge_rows=16, canvas_rows=0), start)[-1].forward_passes < plain.forward_passes
+
+
+@pytest.mark.parametrize(
+    ("patience", "rest", "windows"),
+    [(2, 3, [9, 8, 0, 0, 0, 4, 3, 0, 0]), (1, 16, [9, 0, 0, 0, 0, 0, 0, 0, 0]), (0, 5, [9, 8, 7, 6, 5, 4, 3, 2, 1])],
+)
+def test_a_canvas_that_drafts_nothing_leaves_and_comes_back(patience: int, rest: int, windows: list[int]) -> None:
+    model, cache = tiny(PLAIN), ContextCache(PLAIN, 64, torch.float32)
+    model.encode([20, 21, 22], cache)
+    canvas, seen = Canvas.blank(loaded(), (Hole(9, True),), NO_EDGE, NO_EDGE), []
+    end_id = canvas.end_id
+    canvas.flags[end_id] = SPECIAL  # it is never the end
+    policy = Verdict(draft_above=2.0, patience=patience, rest=rest)
+    for draft in decode(WindowsSeen(model, seen), cache, canvas, policy, lambda: False):  # type: ignore[arg-type]
+        assert draft.forward_passes == len(seen)
+    assert seen == windows and end_id not in canvas.ids
+
+
+class WindowsSeen:
+    """A model that writes down how many canvas rows each pass had."""
+
+    def __init__(self, model: Transformer, seen: list[int]) -> None:
+        self.config, self.logits, self._run, self._seen = model.config, model.logits, model.run, seen
+
+    def run(self, context: list[int], canvas: list[int], *rest: object, **named: object) -> torch.Tensor:
+        self._seen.append(len(canvas))
+        return self._run(context, canvas, *rest, **named)  # type: ignore[arg-type]
 
 
 def test_only_a_causal_context_that_is_not_empty_is_judged() -> None:

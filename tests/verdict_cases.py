@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from cuda_ext.rules import Verdict
+from cuda_ext.rules import CLOSES, END, SPECIAL, Verdict
 from diffusion import layout
 from diffusion.canvas import Canvas
 from diffusion.layout import Layout, lay_out
@@ -60,7 +61,8 @@ def random_start(rng: random.Random, right: str) -> Start | None:
 
 
 def random_policy(rng: random.Random) -> Verdict:
-    return Verdict(rng.choice((0.0, 0.01, 0.3)), rng.choice((0, 1, 8)), rng.choice((0, 5, 16)))
+    rows = rng.choice((0, 1, 8)), rng.choice((0, 5, 16))
+    return Verdict(rng.choice((0.0, 0.01, 0.3)), *rows, rng.choice((0, 1, 2)), rng.choice((0, 1, 5)))
 
 
 @dataclass(frozen=True)
@@ -84,4 +86,8 @@ class Case:
     def canvas(self) -> Canvas:
         """A blank canvas for it, its edges healed."""
         context = lay_out(loaded(), Layout(), TEXT[: self.cut], TEXT[self.cut + 20 :], ())
-        return Canvas.blank(loaded(), self.middle, context.left, context.right)
+        canvas = Canvas.blank(loaded(), self.middle, context.left, context.right)
+        if self.seed % 2:  # a vocabulary with tokens that close their line: a fifth of all
+            closes = np.random.default_rng(self.seed).random(len(canvas.flags)) < 0.2
+            canvas.flags[closes & (canvas.flags & (SPECIAL | END) == 0)] |= CLOSES
+        return canvas

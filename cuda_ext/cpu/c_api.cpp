@@ -224,11 +224,12 @@ void mz_test_verdict_plan(const mz_control* control, mz_canvas* canvas, mz_strea
   mz_plan_verdict(control, canvas, stream, flags, out);
 }
 
-int32_t mz_test_verdict_commit(const mz_control* control, mz_canvas* canvas, mz_stream* stream, const mz_plan* plan,
-                               const mz_row* rows, mz_draft* out) {
-  return mz_commit_verdict(control, canvas, stream, plan, rows, out);
+int32_t mz_test_verdict_commit(const mz_control* control, mz_canvas* canvas, mz_stream* stream, const uint8_t* flags,
+                               const mz_plan* plan, const mz_row* rows, mz_draft* out) {
+  return mz_commit_verdict(control, canvas, stream, flags, plan, rows, out);
 }
 
 void mz_test_gumbel(uint64_t seed, int32_t step, int32_t row, int32_t n, float* out) {
-  for (int token = 0; token < n; ++token) out[token] = mz_gumbel(seed, step, row, token);
+  for (int token = 0; token < n; ++token) out[token] = 0;
+  mz_pick_isa().kernels->add_noise(out, n, 0, 1, seed, step, row);
 }

@@ -18,12 +18,17 @@ Range share(int n, int thread, int n_threads) {
   return {(int)((int64_t)n * thread / n_threads), (int)((int64_t)n * (thread + 1) / n_threads)};
 }
 
-// Panels for a thread: by fours, as the tiles take them, where that comes out even.
+// Panels for a thread: in pairs, as the tiles take them, where that comes out even.
 Range share_panels(int n, int thread, int n_threads) {
-  const int fours = n / 4;
-  if (n % 4 || (fours % n_threads && fours < 8 * n_threads)) return share(n, thread, n_threads);
-  const Range range = share(fours, thread, n_threads);
-  return {4 * range.first, 4 * range.last};
+  const int pairs = n / 2;
+  if (n % 2 || (pairs % n_threads && pairs < 8 * n_threads)) return share(n, thread, n_threads);
+  const Range range = share(pairs, thread, n_threads);
+  return {2 * range.first, 2 * range.last};
+}
+
+// Queries and keys are integers up to this: no sum of d_head products overflows.
+int key_most(int d_head) {
+  return std::min(32767, (int)std::sqrt(2147483647.0 / std::min(d_head, MZ_MIX_PART)));
 }
 
 }  // namespace
@@ -34,7 +39,8 @@ class Pass {
       : m_(model), s_(model.shape_), k_(model.kernels_), w_(model.work_), cache_(cache), rows_(rows), n_(rows.n()),
         wanted_(wanted), cancelled_(cancelled), d_(s_.d_model), ldx_((int)round_up(d_, MZ_PANEL)), ff_(s_.d_ff),
         dh_(s_.d_head), n_q_(s_.n_heads * dh_), n_qkv_(n_q_ + 2 * s_.n_kv_heads * dh_),
-        ld_qkv_((int)round_up(n_qkv_, MZ_PANEL)), group_(s_.n_heads / s_.n_kv_heads), n_threads_(model.pool_.size()) {}
+        ld_qkv_((int)round_up(n_qkv_, MZ_PANEL)), group_(s_.n_heads / s_.n_kv_heads), n_threads_(model.pool_.size()),
+        key_most_(key_most(dh_)), to_exponent_(1.44269504f / std::sqrt((float)dh_)) {}
 
   void run(int t);
   bool stopped() const { return stopped_; }
@@ -76,7 +82,8 @@ class Pass {
   const int n_;
   Wanted* wanted_;
   const std::atomic<bool>* cancelled_;
-  const int d_, ldx_, ff_, dh_, n_q_, n_qkv_, ld_qkv_, group_, n_threads_;
+  const int d_, ldx_, ff_, dh_, n_q_, n_qkv_, ld_qkv_, group_, n_threads_, key_most_;
+  const float to_exponent_;  // from a query's product with a key to the exponent of 2
   bool stopped_ = false;  // thread 0 writes it in front of a barrier
 };
 
@@ -188,34 +195,39 @@ void Pass::product(int t, const Matrix& matrix, float* out, int64_t ldo, int add
   m_.pool_.barrier();
 }
 
-// Queries to the workspace, keys and values into the cache, in bf16: with their bias, normed, rotated.
+// Queries to the workspace, keys and values into the cache, in int16: with their bias, normed, rotated.
 void Pass::split_heads(int t, int layer, int row) {
   const Block& block = m_.blocks_[layer];
   const int at = position(row), slot = rows_.start + row;
-  float* from = wide(row, ld_qkv_);
-  float* normed = w_.scores[t].data();
-  uint16_t* word = w_.p[t].data();
+  float *from = wide(row, ld_qkv_), *normed = w_.scores[t].data(), *rotated = normed + dh_, scale;
+  int16_t* part = w_.p[t].data();
   if (m_.has(MZ_QKV_BIAS)) k_.add(block.qkv_bias.data(), n_qkv_, from);
   for (int head = 0; head < s_.n_heads + s_.n_kv_heads; ++head, from += dh_) {
     const bool is_q = head < s_.n_heads;
-    const int64_t folded = (int64_t)(head / group_) * n_ * group_ + row * group_ + head % group_;
-    const float* rotated = from;
+    const float* given = from;
     if (m_.has(MZ_QK_NORM)) {
       k_.rms_norm(from, (is_q ? block.q_norm : block.k_norm).data(), s_.norm_eps, dh_, normed);
-      rotated = normed;
+      given = normed;
     }
-    k_.rotate(rotated, cache_.cos(at), cache_.sin(at), dh_ / 2, is_q ? w_.q.data() + folded * dh_ : word);
-    if (!is_q) cache_.put_key(layer, head - s_.n_heads, slot, word);
+    k_.rotate(given, cache_.cos(at), cache_.sin(at), dh_ / 2, rotated);
+    if (is_q) {
+      const int64_t folded = (int64_t)(head / group_) * n_ * group_ + row * group_ + head % group_;
+      k_.quantise16(rotated, dh_, key_most_, w_.q.data() + folded * dh_, &scale);
+      w_.q_scale[folded] = scale * to_exponent_;
+    } else {
+      k_.quantise16(rotated, dh_, key_most_, part, &scale);
+      cache_.put_key(layer, head - s_.n_heads, slot, part, scale);
+    }
   }
   for (int head = 0; head < s_.n_kv_heads; ++head, from += dh_) {
-    k_.to_bf16(from, dh_, word);
-    cache_.put_value(layer, head, slot, word);
+    k_.quantise16(from, dh_, MZ_VALUE_MOST, part, &scale);
+    cache_.put_value(layer, head, slot, part, scale);
   }
 }
 
 // The rows of a key head's group are so many more rows: all of them, head by head, are shared out evenly.
 void Pass::attend(int t, int layer) {
-  const int n_folded = n_ * group_, most = SCRATCH / (int)round_up(rows_.stop(), MZ_PANEL);
+  const int n_folded = n_ * group_, most = std::min(ATTENDED_AT_ONCE, SCRATCH / (int)round_up(rows_.stop(), MZ_PANEL));
   const Range mine = share(s_.n_kv_heads * n_folded, t, n_threads_);
   for (int first = mine.first; first < mine.last;) {
     const int head = first / n_folded, last = std::min(mine.last, (head + 1) * n_folded);
@@ -235,23 +247,20 @@ void Pass::attend_block(int t, int layer, int head, Range rows) {
   int n_keys = 0;
   for (int i = rows.first / group_; i <= (rows.last - 1) / group_; ++i) n_keys = std::max(n_keys, (int)seen(i).stop);
   const int n_padded = (int)round_up(n_keys, MZ_PANEL), wide_head = (int)round_up(dh_, MZ_PANEL);
-  const uint16_t* q = w_.q.data() + ((int64_t)head * n_ * group_ + rows.first) * dh_;
-  float *scores = w_.scores[t].data(), *mixed = w_.mixed[t].data();
-  uint16_t* p = w_.p[t].data();
-  const mz_bf16 keys = {cache_.keys(layer, head), (int64_t)dh_ * MZ_PANEL, dh_};
-  const mz_bf16 values = {cache_.values(layer, head), cache_.value_stride(), (int)round_up(n_keys, 2)};
-  k_.gemm_bf16(q, dh_, rows.n(), &keys, 0, n_padded / MZ_PANEL, scores, n_padded, 0);
-  const float by = 1.0f / std::sqrt((float)dh_);
-  for (int i = 0; i < rows.n(); ++i) {
-    const mz_seen sees = seen((rows.first + i) / group_);
-    const float sum = k_.softmax(scores + (int64_t)i * n_padded, by, sees, n_padded, p + (int64_t)i * n_padded);
-    scores[(int64_t)i * n_padded] = sum;  // the scores of the row are used up
-  }
-  k_.gemm_bf16(p, n_padded, rows.n(), &values, 0, wide_head / MZ_PANEL, mixed, wide_head, 0);
+  const int64_t folded = (int64_t)head * n_ * group_ + rows.first;
+  float *scores = w_.scores[t].data(), *mixed = w_.mixed[t].data(), worth[ATTENDED_AT_ONCE];
+  int16_t* p = w_.p[t].data();
+  const mz_int16 keys = {cache_.keys(layer, head), (int64_t)dh_ * MZ_PANEL, dh_, cache_.key_scales(layer, head)};
+  const mz_int16 values = {cache_.values(layer, head), cache_.value_stride(), (int)round_up(n_keys, 2), nullptr};
+  k_.gemm_int16(w_.q.data() + folded * dh_, dh_, w_.q_scale.data() + folded, rows.n(), &keys, 0, n_padded / MZ_PANEL,
+                scores, n_padded);
+  for (int i = 0; i < rows.n(); ++i)
+    worth[i] = k_.softmax(scores + (int64_t)i * n_padded, seen((rows.first + i) / group_), n_padded,
+                          cache_.value_scales(layer, head), p + (int64_t)i * n_padded);
+  k_.gemm_int16(p, n_padded, worth, rows.n(), &values, 0, wide_head / MZ_PANEL, mixed, wide_head);
   for (int i = 0; i < rows.n(); ++i) {
     const int row = (rows.first + i) / group_, of_group = (rows.first + i) % group_;
-    float* out = w_.attended.data() + (int64_t)row * n_q_ + (head * group_ + of_group) * dh_;
-    k_.scale(mixed + (int64_t)i * wide_head, 1.0f / scores[(int64_t)i * n_padded], dh_, out);
+    std::copy_n(mixed + (int64_t)i * wide_head, dh_, w_.attended.data() + (int64_t)row * n_q_ + (head * group_ + of_group) * dh_);
   }
 }
 
@@ -285,9 +294,7 @@ void Pass::block_of_logits(int t, float* logits, int64_t ldo, Range columns) {
   for (int i = 0; i < plan->n_wanted; ++i) {
     float* row = logits + i * ldo;
     if (wanted_->temperature > 0)  // Gumbel-max: sampling by argmax, a function of the seed alone
-      for (int j = 0; j < columns.n(); ++j)
-        row[j] = row[j] / wanted_->temperature +
-                 mz_gumbel(wanted_->seed, wanted_->step, plan->at[i], columns.first + j);
+      k_.add_noise(row, columns.n(), columns.first, wanted_->temperature, wanted_->seed, wanted_->step, plan->at[i]);
     mz_stat& stat = w_.stats[t][i];
     stat = k_.stats(stat, row, wanted_->flags + columns.first, columns.n(), columns.first, plan->rule[i], plan->own[i]);
   }

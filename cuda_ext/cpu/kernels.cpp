@@ -30,18 +30,27 @@ constexpr float ROUNDER = 12582912.0f;
 constexpr uint32_t ROUNDER_BITS = 0x4B400000;
 constexpr float LOG2_E = 1.44269504f;
 
+// a b + c, in one rounding where the processor has that.
+inline float multiply_add(float a, float b, float c) {
+#if defined(__FMA__) || defined(__aarch64__)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
 // 2^x for x <= 127, relative error 1e-7; tiny instead of 0 far below.
 inline float exp2_fast(float x) {
-  x = x < -126.0f ? -126.0f : x;
+  x = x < -125.0f ? -125.0f : x;
   const float rounded = x + ROUNDER, f = x - (rounded - ROUNDER);
   float p = 1.5353362e-4f;
-  p = p * f + 1.3398874e-3f;
-  p = p * f + 9.6184373e-3f;
-  p = p * f + 5.5503324e-2f;
-  p = p * f + 2.4022648e-1f;
-  p = p * f + 6.9314720e-1f;
-  p = p * f + 1.0f;
-  return p * float_of((bits_of(rounded) - ROUNDER_BITS + 127) << 23);
+  p = multiply_add(p, f, 1.3398874e-3f);
+  p = multiply_add(p, f, 9.6184373e-3f);
+  p = multiply_add(p, f, 5.5503324e-2f);
+  p = multiply_add(p, f, 2.4022648e-1f);
+  p = multiply_add(p, f, 6.9314720e-1f);
+  p = multiply_add(p, f, 1.0f);
+  return float_of(bits_of(p) + (bits_of(rounded) << 23));  // the whole part, added to the exponent
 }
 
 inline float exp_fast(float x) { return exp2_fast(x * LOG2_E); }
@@ -63,6 +72,17 @@ void gemm_bf16(const uint16_t* x, int64_t ldx, int rows, const mz_bf16* w, int f
   run_all(all, rows, first, last);
 }
 
+// In parts of K whose sums are exact.
+void gemm_int16(const int16_t* x, int64_t ldx, const float* x_scale, int rows, const mz_int16* w, int first, int last,
+                float* out, int64_t ldo) {
+  for (int from = 0; from < w->k; from += MZ_MIX_PART) {
+    const int k = w->k - from < MZ_MIX_PART ? w->k - from : MZ_MIX_PART;
+    const Int16Tile all = {x + from, ldx, x_scale, w->panels + (int64_t)from * MZ_PANEL, w->stride, k, w->scale, out, ldo,
+                           from > 0};
+    run_all(all, rows, first, last);
+  }
+}
+
 void from_bf16(const uint16_t* __restrict x, int n, float* __restrict out) {
   SIMD for (int i = 0; i < n; ++i) out[i] = float_of((uint32_t)x[i] << 16);
 }
@@ -71,17 +91,31 @@ void to_bf16(const float* __restrict x, int n, uint16_t* __restrict out) {
   SIMD for (int i = 0; i < n; ++i) out[i] = round_bf16(x[i]);
 }
 
-void quantise(const float* __restrict x, int n, uint8_t* __restrict out, float* scale) {
+inline float largest_size(const float* __restrict x, int n) {
   float largest = 0;
 #pragma omp simd reduction(max : largest)
   for (int i = 0; i < n; ++i) {
     const float size = float_of(bits_of(x[i]) & 0x7FFFFFFF);
     largest = size > largest ? size : largest;
   }
-  const float by = largest > 0 ? 127.0f / largest : 0;
+  return largest;
+}
+
+void quantise(const float* __restrict x, int n, uint8_t* __restrict out, float* scale) {
+  const float largest = largest_size(x, n), by = largest > 0 ? 127.0f / largest : 0;
   SIMD for (int i = 0; i < n; ++i) out[i] = (uint8_t)(bits_of(x[i] * by + ROUNDER) + BIAS);
   for (int i = n; i % 4; ++i) out[i] = BIAS;
   *scale = largest / 127.0f;
+}
+
+inline void to_int16(const float* __restrict x, float by, int n, int16_t* __restrict out) {
+  SIMD for (int i = 0; i < n; ++i) out[i] = (int16_t)bits_of(x[i] * by + ROUNDER);
+}
+
+void quantise16(const float* __restrict x, int n, int most, int16_t* __restrict out, float* scale) {
+  const float largest = largest_size(x, n);
+  to_int16(x, largest > 0 ? (float)most / largest : 0, n, out);
+  *scale = largest / (float)most;
 }
 
 void rms_norm(const float* x, const float* gain, float eps, int n, float* out) {
@@ -96,10 +130,6 @@ void add(const float* __restrict x, int n, float* __restrict out) {
   SIMD for (int i = 0; i < n; ++i) out[i] += x[i];
 }
 
-void scale(const float* __restrict x, float by, int n, float* __restrict out) {
-  SIMD for (int i = 0; i < n; ++i) out[i] = by * x[i];
-}
-
 void silu_mul(const float* __restrict gate, const float* __restrict up, int n, float* __restrict out) {
   SIMD for (int i = 0; i < n; ++i) {
     const float g = gate[i], e = exp_fast(-float_of(bits_of(g) & 0x7FFFFFFF));  // of -|g|: it cannot overflow
@@ -108,10 +138,10 @@ void silu_mul(const float* __restrict gate, const float* __restrict up, int n, f
 }
 
 void rotate(const float* __restrict x, const float* __restrict cos, const float* __restrict sin, int half,
-            uint16_t* __restrict out) {
+            float* __restrict out) {
   SIMD for (int i = 0; i < half; ++i) {
-    out[i] = round_bf16(x[i] * cos[i] - x[half + i] * sin[i]);
-    out[half + i] = round_bf16(x[half + i] * cos[i] + x[i] * sin[i]);
+    out[i] = x[i] * cos[i] - x[half + i] * sin[i];
+    out[half + i] = x[half + i] * cos[i] + x[i] * sin[i];
   }
 }
 
@@ -121,24 +151,56 @@ inline float largest_of(const float* __restrict s, int n, float max) {
   return max;
 }
 
-inline float exponentials(const float* __restrict s, float max, float by, int n, uint16_t* __restrict p) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
+// s = 2^(s - max) times `by`; adds to the sum of the powers, and finds the largest product.
+inline void powers(float* __restrict s, float max, const float* __restrict by, int n, float* sum, float* largest) {
+  float sum_here = 0, largest_here = *largest;
+#pragma omp simd reduction(+ : sum_here) reduction(max : largest_here)
   for (int i = 0; i < n; ++i) {
-    const float e = exp2_fast((s[i] - max) * by);
-    sum += e;
-    p[i] = round_bf16(e);
+    const float e = exp2_fast(s[i] - max), product = e * by[i];
+    sum_here += e;
+    largest_here = product > largest_here ? product : largest_here;
+    s[i] = product;
   }
-  return sum;
+  *sum += sum_here, *largest = largest_here;
 }
 
-float softmax(const float* __restrict s, float scale, mz_seen seen, int n_padded, uint16_t* __restrict p) {
+float softmax(float* __restrict s, mz_seen seen, int n_padded, const float* __restrict value_scale, int16_t* __restrict p) {
   const int start = seen.second_start, n = seen.stop - start;
-  const float max = largest_of(s + start, n, largest_of(s, seen.first_stop, -INFINITY)), by = scale * LOG2_E;
-  const float sum = exponentials(s, max, by, seen.first_stop, p) + exponentials(s + start, max, by, n, p + start);
+  const float max = largest_of(s + start, n, largest_of(s, seen.first_stop, -INFINITY));
+  float sum = 0, largest = 0;
+  powers(s, max, value_scale, seen.first_stop, &sum, &largest);
+  powers(s + start, max, value_scale + start, n, &sum, &largest);
+  const float by = largest > 0 ? MZ_WEIGHT_MOST / largest : 0;
+  to_int16(s, by, seen.first_stop, p);
+  to_int16(s + start, by, n, p + start);
   memset(p + seen.first_stop, 0, (start - seen.first_stop) * sizeof *p);
   memset(p + seen.stop, 0, (n_padded - seen.stop) * sizeof *p);
-  return sum;
+  return largest / MZ_WEIGHT_MOST / sum;
+}
+
+// Natural logarithm of a positive, normal number, relative error 2e-7 (Cephes).
+inline float log_fast(float x) {
+  const int32_t at = (int32_t)(bits_of(x) - 0x3F3504F3);  // behind the square root of a half
+  const float f = float_of((uint32_t)(at & 0x7FFFFF) + 0x3F3504F3) - 1.0f, square = f * f;
+  float p = 7.0376836e-2f;
+  p = multiply_add(p, f, -1.1514610e-1f);
+  p = multiply_add(p, f, 1.1676999e-1f);
+  p = multiply_add(p, f, -1.2420141e-1f);
+  p = multiply_add(p, f, 1.4249323e-1f);
+  p = multiply_add(p, f, -1.6668058e-1f);
+  p = multiply_add(p, f, 2.0000715e-1f);
+  p = multiply_add(p, f, -2.4999994e-1f);
+  p = multiply_add(p, f, 3.3333331e-1f);
+  const float whole = multiply_add((float)(at >> 23), 6.9314718e-1f, -0.5f * square);
+  return multiply_add(f * square, p, whole) + f;
+}
+
+void add_noise(float* __restrict logits, int n, int first_id, float temperature, uint64_t seed, int step, int row) {
+  SIMD for (int i = 0; i < n; ++i) {
+    const uint32_t bits = mz_philox(seed, (uint32_t)step, (uint32_t)row, (uint32_t)(first_id + i));
+    const float uniform = ((float)(int32_t)(bits >> 8) + 0.5f) * (1.0f / 16777216.0f);
+    logits[i] = logits[i] / temperature - log_fast(-log_fast(uniform));
+  }
 }
 
 // 1 where the rule allows the token.
@@ -196,5 +258,6 @@ mz_stat stats(mz_stat so_far, const float* logits, const uint8_t* flags, int n, 
 }  // namespace
 
 extern const mz_kernels JOIN(mz_kernels_, MZ_VARIANT) = {
-    BIAS, gemm_int8, gemm_bf16, from_bf16, to_bf16, quantise, rms_norm, add, scale, silu_mul, rotate, softmax, stats,
+    BIAS,       gemm_int8, gemm_bf16, gemm_int16, from_bf16, to_bf16, quantise,
+    quantise16, rms_norm,  add,       silu_mul,   rotate,    softmax, add_noise, stats,
 };

@@ -101,7 +101,7 @@ void Run::judge() {
     }
     mz_plan_verdict(&control_, &canvas_, &stream_, flags_.data(), &plan_);
     if (!predict(0)) return;
-    done = mz_commit_verdict(&control_, &canvas_, &stream_, &plan_, found_, &slot());
+    done = mz_commit_verdict(&control_, &canvas_, &stream_, flags_.data(), &plan_, found_, &slot());
     if (plan_.n_wanted) publish();
   }
 }

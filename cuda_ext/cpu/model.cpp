@@ -100,12 +100,12 @@ void Model::make_workspace() {
   work_.attended = Buffer<float>(n * n_q);
   (int8_ ? void(work_.bytes = Buffer<uint8_t>(n * deepest)) : void(work_.words = Buffer<uint16_t>(n * deepest)));
   work_.scale = Buffer<float>(n);
-  work_.q = Buffer<uint16_t>(n * n_q);
-  const int64_t group = shape_.n_heads / shape_.n_kv_heads, wide_head = round_up(shape_.d_head, MZ_PANEL);
+  work_.q = Buffer<int16_t>(n * n_q);
+  work_.q_scale = Buffer<float>(n * shape_.n_heads);
   for (int thread = 0; thread < pool_.size(); ++thread) {
     work_.scores.emplace_back(SCRATCH);
     work_.p.emplace_back(SCRATCH);
-    work_.mixed.emplace_back(n * group * wide_head);
+    work_.mixed.emplace_back(ATTENDED_AT_ONCE * round_up(shape_.d_head, MZ_PANEL));
   }
   work_.stats.resize(pool_.size());
   for (std::vector<mz_stat>& stats : work_.stats) stats.reserve(MZ_MAX_ROWS);  // no thread of a pass allocates

@@ -19,6 +19,7 @@
 namespace mezzotint {
 
 constexpr int SCRATCH = 1 << 16;  // numbers per thread: a block of scores or of logits that stays in L2
+constexpr int ATTENDED_AT_ONCE = 24;  // query rows, at most: their scores in L2, the keys of a tile in L1
 
 // What goes wrong because of what the caller gave.
 struct Error {
@@ -103,9 +104,10 @@ class Model {
     Buffer<uint8_t> bytes;                     // input of a product, int8
     Buffer<uint16_t> words;                    // the same, bf16
     Buffer<float> scale;                       // of int8 rows
-    Buffer<uint16_t> q;                        // (key head, row, head of its group, d_head)
+    Buffer<int16_t> q;                         // (key head, row, head of its group, d_head)
+    Buffer<float> q_scale;                     // (key head, row, head of its group)
     std::vector<Buffer<float>> scores, mixed;  // per thread
-    std::vector<Buffer<uint16_t>> p;           // per thread
+    std::vector<Buffer<int16_t>> p;            // per thread
     std::vector<std::vector<mz_stat>> stats;   // per thread and wanted row
   } work_;
 };

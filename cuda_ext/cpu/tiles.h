@@ -1,4 +1,5 @@
 // Register tiles of the matrix products: MR rows times NR panels of 16 columns, for the instruction set of this file.
+// int8 and bf16 are for weights, int16 is for attention.
 //
 // Rule: sums stay in registers for all of K; every loop over the tile is unrolled (look at the assembly: no store). What a row comes to must not
 // depend on the tile it is in: multiply-adds are written out, not left to the compiler.
@@ -12,7 +13,7 @@
 #include <immintrin.h>
 #endif
 
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 
 namespace {
 
@@ -57,6 +58,28 @@ struct Bf16Tile {
   void run() const;
 };
 
+// `w_scale` may be null: all 1. k is so small that no sum overflows.
+struct Int16Tile {
+  const int16_t* x;
+  int64_t ldx;
+  const float* x_scale;
+  const int16_t* w;
+  int64_t stride;
+  int k;
+  const float* w_scale;
+  float* out;
+  int64_t ldo;
+  int add;
+
+  Int16Tile at(int row, int panel, int to_panel, int) const {
+    const float* scale = w_scale ? w_scale + (int64_t)panel * MZ_PANEL : nullptr;
+    return {x + row * ldx, ldx, x_scale + row, w + panel * stride, stride, k, scale, out + row * ldo + to_panel * MZ_PANEL,
+            ldo, add};
+  }
+  template <int MR, int NR>
+  void run() const;
+};
+
 inline int32_t word(const void* p) {
   int32_t w;
   memcpy(&w, p, 4);
@@ -65,7 +88,8 @@ inline int32_t word(const void* p) {
 
 #if defined(__AVX512VNNI__)
 
-constexpr int MAX_ROWS = 6, MAX_PANELS = 4, BIAS = 128;
+// Tall rather than wide: two panels of a usual depth stay in L1 for the next rows, four do not.
+constexpr int MAX_ROWS = 12, MAX_PANELS = 2, BIAS = 128;
 
 template <int MR, int NR>
 void Int8Tile::run() const {
@@ -86,6 +110,28 @@ void Int8Tile::run() const {
       const __m512 y = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum[i][j], excess));
       float* to = out + i * ldo + j * MZ_PANEL;
       const __m512 before = add ? _mm512_loadu_ps(to) : _mm512_setzero_ps();
+      _mm512_storeu_ps(to, _mm512_fmadd_ps(y, _mm512_mul_ps(_mm512_set1_ps(x_scale[i]), by), before));
+    }
+  }
+}
+
+template <int MR, int NR>
+void Int16Tile::run() const {
+  __m512i sum[MR][NR], b[NR];
+  UNROLL for (int i = 0; i < MR; ++i) UNROLL for (int j = 0; j < NR; ++j) sum[i][j] = _mm512_setzero_si512();
+  for (int g = 0; g < k / 2; ++g) {
+    UNROLL for (int j = 0; j < NR; ++j) b[j] = _mm512_loadu_si512(w + j * stride + g * 32);
+    UNROLL for (int i = 0; i < MR; ++i) {
+      const __m512i a = _mm512_set1_epi32(word(x + i * ldx + 2 * g));
+      UNROLL for (int j = 0; j < NR; ++j) sum[i][j] = _mm512_dpwssd_epi32(sum[i][j], a, b[j]);
+    }
+  }
+  UNROLL for (int j = 0; j < NR; ++j) {
+    const __m512 by = w_scale ? _mm512_loadu_ps(w_scale + j * MZ_PANEL) : _mm512_set1_ps(1);
+    UNROLL for (int i = 0; i < MR; ++i) {
+      float* to = out + i * ldo + j * MZ_PANEL;
+      const __m512 before = add ? _mm512_loadu_ps(to) : _mm512_setzero_ps();
+      const __m512 y = _mm512_cvtepi32_ps(sum[i][j]);
       _mm512_storeu_ps(to, _mm512_fmadd_ps(y, _mm512_mul_ps(_mm512_set1_ps(x_scale[i]), by), before));
     }
   }
@@ -186,6 +232,31 @@ void Int8Tile::run() const {
 }
 
 template <int MR, int NR>
+void Int16Tile::run() const {
+  static_assert(NR == 1, "sixteen registers");
+  __m256i sum[MR][2];
+  UNROLL for (int i = 0; i < MR; ++i) sum[i][0] = sum[i][1] = _mm256_setzero_si256();
+  for (int g = 0; g < k / 2; ++g) {
+    const __m256i low = _mm256_loadu_si256((const __m256i*)(w + g * 32));
+    const __m256i high = _mm256_loadu_si256((const __m256i*)(w + g * 32 + 16));
+    UNROLL for (int i = 0; i < MR; ++i) {
+      const __m256i a = _mm256_set1_epi32(word(x + i * ldx + 2 * g));
+      sum[i][0] = _mm256_add_epi32(sum[i][0], _mm256_madd_epi16(a, low));
+      sum[i][1] = _mm256_add_epi32(sum[i][1], _mm256_madd_epi16(a, high));
+    }
+  }
+  UNROLL for (int i = 0; i < MR; ++i) {
+    UNROLL for (int h = 0; h < 2; ++h) {
+      const __m256 by = w_scale ? _mm256_loadu_ps(w_scale + h * 8) : _mm256_set1_ps(1);
+      float* to = out + i * ldo + h * 8;
+      const __m256 before = add ? _mm256_loadu_ps(to) : _mm256_setzero_ps();
+      const __m256 y = _mm256_cvtepi32_ps(sum[i][h]);
+      _mm256_storeu_ps(to, _mm256_fmadd_ps(y, _mm256_mul_ps(_mm256_set1_ps(x_scale[i]), by), before));
+    }
+  }
+}
+
+template <int MR, int NR>
 void Bf16Tile::run() const {
   static_assert(NR == 1, "sixteen registers");
   __m256 sum[MR][2];
@@ -251,6 +322,21 @@ void Int8Tile::run() const {
 }
 
 template <int MR, int NR>
+void Int16Tile::run() const {
+  Ints sum[MR][4] = {};
+  for (int g = 0; g < k / 2; ++g)
+    UNROLL for (int c = 0; c < 4; ++c) {
+      const Ints b = load<Ints>(w + g * 32 + c * 8), even = (b << 16) >> 16, odd = b >> 16;
+      UNROLL for (int i = 0; i < MR; ++i) sum[i][c] += even * x[i * ldx + 2 * g] + odd * x[i * ldx + 2 * g + 1];
+    }
+  for (int i = 0; i < MR; ++i)
+    for (int c = 0; c < MZ_PANEL; ++c) {
+      const float y = (float)sum[i][c / 4][c % 4] * (x_scale[i] * (w_scale ? w_scale[c] : 1));
+      out[i * ldo + c] = add ? out[i * ldo + c] + y : y;
+    }
+}
+
+template <int MR, int NR>
 void Bf16Tile::run() const {
   Floats sum[MR][4] = {};
   for (int g = 0; g < k / 2; ++g)
@@ -297,8 +383,6 @@ template <class Tile>
 inline void run_all(const Tile& all, int rows, int first, int last) {
   int panel = first;
   for (; panel + MAX_PANELS <= last; panel += MAX_PANELS) run_panels<MAX_PANELS>(all, rows, panel, panel - first);
-  if constexpr (MAX_PANELS > 2)
-    for (; panel + 2 <= last; panel += 2) run_panels<2>(all, rows, panel, panel - first);
   for (; panel < last; ++panel) run_panels<1>(all, rows, panel, panel - first);
 }
 

@@ -39,8 +39,9 @@ __global__ void test_verdict_plan(const mz_control* control, mz_canvas* canvas, 
 }
 
 __global__ void test_verdict_commit(const mz_control* control, mz_canvas* canvas, mz_stream* stream,
-                                    const mz_plan* plan, const mz_row* rows, mz_draft* out, int* done) {
-  *done = mz_commit_verdict(control, canvas, stream, plan, rows, out);
+                                    const uint8_t* flags, const mz_plan* plan, const mz_row* rows, mz_draft* out,
+                                    int* done) {
+  *done = mz_commit_verdict(control, canvas, stream, flags, plan, rows, out);
 }
 
 __global__ void test_gumbel(uint64_t seed, int step, int row, int n, float* out) {
@@ -66,6 +67,13 @@ int flags_needed(const mz_control& c, const mz_canvas& s, const mz_stream& t) {
   int n = flags_needed(c, s);
   for (int i = 0; i < t.n_drafted; ++i)
     if (t.drafted[i] >= n) n = t.drafted[i] + 1;
+  return n;
+}
+
+// And as many as rows would have.
+int flags_needed(int n, const mz_row* rows, int n_rows) {
+  for (int i = 0; i < n_rows; ++i)
+    if (rows[i].best >= n) n = rows[i].best + 1;
   return n;
 }
 
@@ -108,9 +116,7 @@ int32_t mz_test_commit(const mz_control* control, mz_canvas* canvas, const uint8
                        int32_t late, mz_draft* out) {
   return guard(-1, [&] {
     use_device(0);
-    int n_flags = flags_needed(*control, *canvas);
-    for (int row = 0; row < control->n_rows; ++row)
-      if (rows[row].best >= n_flags) n_flags = rows[row].best + 1;
+    const int n_flags = flags_needed(flags_needed(*control, *canvas), rows, control->n_rows);
     const auto c = uploaded(control, 1);
     const auto s = uploaded(canvas, 1);
     const auto f = uploaded(flags, n_flags);
@@ -149,18 +155,21 @@ void mz_test_verdict_plan(const mz_control* control, mz_canvas* canvas, mz_strea
   });
 }
 
-int32_t mz_test_verdict_commit(const mz_control* control, mz_canvas* canvas, mz_stream* stream, const mz_plan* plan,
-                               const mz_row* rows, mz_draft* out) {
+int32_t mz_test_verdict_commit(const mz_control* control, mz_canvas* canvas, mz_stream* stream, const uint8_t* flags,
+                               const mz_plan* plan, const mz_row* rows, mz_draft* out) {
   return guard(-1, [&] {
     use_device(0);
+    const int n_flags = flags_needed(flags_needed(*control, *canvas, *stream), rows, plan->n_wanted);
     const auto c = uploaded(control, 1);
     const auto s = uploaded(canvas, 1);
     const auto t = uploaded(stream, 1);
+    const auto f = uploaded(flags, n_flags);
     const auto p = uploaded(plan, 1);
     const auto r = uploaded(rows, plan->n_wanted);
     const auto draft = uploaded(out, 1);
     const auto done = allocate<int>(1);
-    launch(test_verdict_commit, 1, 1, nullptr, c.get(), s.get(), t.get(), p.get(), r.get(), draft.get(), done.get());
+    launch(test_verdict_commit, 1, 1, nullptr, c.get(), s.get(), t.get(), f.get(), p.get(), r.get(), draft.get(),
+           done.get());
     int result = 0;
     download(canvas, s, 1);
     download(stream, t, 1);

@@ -32,7 +32,7 @@ SHAPES = {
     "0.5B": Shape(151_936, 896, 24, 14, 2, 4864, 64, QKV_BIAS, 1, EVERYTHING, 1e6, 1e-6),  # Qwen2.5-Coder-0.5B
     "7B": Shape(152_064, 3584, 28, 28, 4, 18_944, 128, QKV_BIAS | OWN_HEAD, 1, EVERYTHING, 1e6, 1e-6),
 }
-END, BREAK, SPECIAL = 2, 4, 1  # token flags
+END, BREAK, CLOSES, SPECIAL = 2, 4, 32, 1  # token flags
 
 
 def say(text: str) -> None:
@@ -71,7 +71,7 @@ def simple_run(shape: Shape, n_rows: int, n_steps: int, seed: int = 0) -> tuple[
     control = Control(seed=seed, deadline_us=-1, n_rows=n_rows, n_holes=1, mask_id=0, end_id=1, max_steps=n_steps)
     control.hole_stop[0], control.multiline[0] = n_rows, 1
     control.threshold, control.revise_below = 2.0, 0.0
-    control.present = sum(1 << int(kind) for kind in np.unique(flags))
+    control.present = sum(1 << int(kind) for kind in np.unique(flags & 31))
     return control, flags
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cuda_ext import native
-from cuda_ext.gpu_check.models import END, LOOPS, SHAPES, SPECIAL, loaded, looping, say, verdict_run
+from cuda_ext.gpu_check.models import CLOSES, END, LOOPS, SHAPES, SPECIAL, loaded, looping, say, verdict_run
 from cuda_ext.native import (
     CanvasState,
     Control,
@@ -82,7 +82,7 @@ def host_loop(model: NativeModel, cache: NativeCache, control: Control, flags: n
         rows = (Row * max(n, 1))()
         given = (flags.ctypes.data, plan.rule, own.ctypes.data, rows)
         raw.mz_test_row_stats(wanted.ctypes.data, n, n_flags, *given)
-        raw.mz_test_verdict_commit(*state, ctypes.byref(plan), rows, ctypes.byref(draft))
+        raw.mz_test_verdict_commit(*state, flags.ctypes.data, ctypes.byref(plan), rows, ctypes.byref(draft))
         if n:  # else the pass only filled the cache
             drafts.append(draft)
     return drafts
@@ -107,7 +107,8 @@ def verdict_rules(n_runs: int = 100) -> dict[str, Any]:
                 plan, draft = Plan(), DraftSlot()
                 given = [ctypes.byref(control), *map(ctypes.byref, state)]
                 raw.mz_test_verdict_plan(*given, flags.ctypes.data, ctypes.byref(plan))
-                done = raw.mz_test_verdict_commit(*given, ctypes.byref(plan), rows, ctypes.byref(draft))
+                judged = (flags.ctypes.data, ctypes.byref(plan), rows, ctypes.byref(draft))
+                done = raw.mz_test_verdict_commit(*given, *judged)
                 found.append([bytes(part) for part in (plan, draft, *state)])
             n_passes += 1
             if found[0] != found[1]:
@@ -126,7 +127,10 @@ def random_verdict(rng: np.random.Generator) -> tuple[Control, np.ndarray]:
     for row in range(first, first + fixed):
         control.ids[row], control.fixed[row] = int(rng.integers(4, 60)), 1
     control.draft_above, control.stop_below = 0.3, float(rng.choice([0.0, 1e-3]))
+    control.patience, control.rest = (int(n) for n in rng.integers(0, 4, 2))
+    control.multiline[0] = int(rng.integers(2))
     flags[1] = SPECIAL | END
+    flags[9::7] |= CLOSES
     return control, flags
 
 

@@ -127,8 +127,8 @@ typedef struct {
 } mz_verdict_state;
 
 // One thread: everything behind a pass.
-MZ_DEVICE_APART void mz_verdict_decide(mz_verdict_state* v) {
-  v->done = mz_commit_verdict(&v->control, &v->canvas, &v->stream, &v->plan, v->found, &v->draft);
+MZ_DEVICE_APART void mz_verdict_decide(mz_verdict_state* v, const uint8_t* flags) {
+  v->done = mz_commit_verdict(&v->control, &v->canvas, &v->stream, flags, &v->plan, v->found, &v->draft);
 }
 
 // One thread: the next pass, or at the deadline a last draft of what is decided.
@@ -165,7 +165,7 @@ __global__ void __launch_bounds__(MZ_COMMIT_THREADS) mz_verdict_step(mz_commit_a
   mz_clear_words(&v->draft);
   __syncthreads();
   if (threadIdx.x == 0) {
-    mz_verdict_decide(v);
+    mz_verdict_decide(v, a.flags);
     a.loop->canvas.step = v->canvas.step;
   }
   __syncthreads();

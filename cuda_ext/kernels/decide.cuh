@@ -12,15 +12,10 @@ typedef struct {
   int first_end[MZ_MAX_HOLES];
   int last_unsettled[MZ_MAX_HOLES];  // behind the first end
   int is_open[MZ_MAX_HOLES];         // some row in front of the first end is masked
+  int closing[MZ_MAX_HOLES];         // the first row whose token closes its line
   int n_open, n_sure, n_doubted, n_masked, taken_back;
   float key[MZ_MAX_ROWS];            // what rows are ranked by; above 1: not taking part
 } mz_decision;
-
-MZ_DEVICE int mz_hole_of(const mz_control* c, int row) {
-  for (int h = 0; h < c->n_holes; ++h)
-    if (row >= c->hole_start[h] && row < c->hole_stop[h]) return h;
-  return -1;
-}
 
 // mz_first_end of every hole; begins and ends with a barrier.
 MZ_DEVICE void mz_find_ends(const mz_control* c, const mz_canvas* s, const mz_row* rows, int hole, mz_decision* d) {
@@ -88,6 +83,17 @@ MZ_DEVICE int mz_guess_row(const mz_control* c, const mz_canvas* s, const mz_row
   return hole >= 0 && row >= d->first_end[hole] ? c->end_id : rows[row].best;
 }
 
+// mz_close_lines: the row's id, where it would be `written`. Begins and ends with a barrier.
+MZ_DEVICE int mz_close_row(const mz_control* c, const uint8_t* flags, int hole, int written, mz_decision* d) {
+  const int row = threadIdx.x;
+  __syncthreads();
+  if (row < c->n_holes) d->closing[row] = c->hole_stop[row];
+  __syncthreads();
+  if (mz_closes(c, flags, hole, written)) atomicMin(&d->closing[hole], row);
+  __syncthreads();
+  return hole >= 0 && row > d->closing[hole] ? c->end_id : written;
+}
+
 // By MZ_MAX_ROWS threads; everything is in shared memory but `flags`. Begins and ends with a barrier.
 MZ_DEVICE void mz_commit_rows(const mz_control* c, mz_canvas* s, const uint8_t* flags, const mz_row* rows,
                               int n_context, int late, mz_draft* out, mz_decision* d) {
@@ -96,8 +102,9 @@ MZ_DEVICE void mz_commit_rows(const mz_control* c, mz_canvas* s, const uint8_t* 
   mz_find_ends(c, s, rows, hole, d);
   const int written = last ? mz_guess_row(c, s, rows, hole, d) : mz_choose_row(c, s, rows, steps_left, hole, d);
   const bool doubted = !last && mz_doubts_row(c, s, rows, d);
-  if (row < c->n_rows && !c->fixed[row] && written != s->ids[row]) {
-    s->ids[row] = written;
+  const int closed = mz_close_row(c, flags, hole, written, d);
+  if (row < c->n_rows && !c->fixed[row] && closed != s->ids[row]) {
+    s->ids[row] = closed;
     s->probability[row] = written == c->end_id ? rows[row].end : rows[row].probability;
   }
   if (row == 0) d->n_doubted = d->n_masked = 0;

@@ -140,11 +140,8 @@ class NativeBackend:
             for slot in slots(run, cancelled):
                 take_over(canvas, slot)
                 cache.ids[n_context:] = decided_text(canvas)[: slot.cached - n_context]
-                done = bool(slot.done) or closes_its_line(canvas)
-                reason = ended(bool(slot.late), bool(canvas.masked.any())) if done else ""
+                reason = ended(bool(slot.late), bool(canvas.masked.any())) if slot.done else ""
                 yield canvas.draft(rows_of(slot.guess, canvas), slot.step, slot.step, reason)
-                if done:
-                    return
         finally:
             run.finish()  # outside of the lock: who counts does not wait for a pass
             with self._counting:
@@ -156,15 +153,6 @@ class NativeBackend:
         """Forward passes of all runs so far, that of now included, whether their drafts were read or not."""
         with self._counting:
             return self._ended_passes + (self._running.steps if self._running else 0)
-
-
-def closes_its_line(canvas: Canvas) -> bool:
-    """Whether a decided token holds the break that ends the last hole; the library knows no such tokens."""
-    closed = canvas.closed(canvas.ids)
-    if (closed == canvas.ids).all() or ((closed == canvas.mask_id) & ~canvas.fixed).any():
-        return False
-    canvas.ids = closed
-    return True
 
 
 def shape_of(config: ModelConfig) -> native.Shape:
@@ -224,7 +212,7 @@ def verdict_control(canvas: Canvas, policy: Verdict, request: InfillRequest, las
     """What the native loop is told of a verdict run; `last_id` is the context's last token."""
     control = any_control(canvas, request)
     control.verdict, control.last_id, control.draft_above = 1, last_id, policy.draft_above
-    control.judge_rows = policy.judge_rows
+    control.judge_rows, control.patience, control.rest = policy.judge_rows, policy.patience, policy.rest
     control.canvas_rows = 0 if canvas.mask_id == NONE else policy.canvas_rows
     drafted = canvas.proposed_by(request.start) if request.start else []
     control.n_drafted = len(drafted)

@@ -111,6 +111,7 @@ mz_control make_verdict(int n_rows, int judge_rows, int canvas_rows, int n_draft
   mz_control control = make_control(n_rows, 0.5f);
   control.verdict = 1;
   control.judge_rows = judge_rows, control.canvas_rows = canvas_rows;
+  control.patience = 2, control.rest = 3;
   control.last_id = last_id, control.n_drafted = n_drafted;
   for (int i = 0; i < n_drafted; ++i) control.drafted[i] = 10 + i;
   return control;
@@ -121,6 +122,7 @@ std::vector<uint8_t> make_flags() {
   flags[MASK] = MZ_SPECIAL, flags[END] = MZ_END;
   for (int i = 4; i < VOCAB; i += 5) flags[i] = MZ_RIGHT;
   for (int i = 6; i < VOCAB; i += 7) flags[i] = MZ_BREAK;
+  for (int i = 7; i < VOCAB; i += 7) flags[i] = MZ_CLOSES;
   return flags;
 }
 

@@ -77,5 +77,5 @@ MZ_API void mz_test_verdict_start(const mz_control* control, int32_t n_context, 
 MZ_API void mz_test_verdict_plan(const mz_control* control, mz_canvas* canvas, mz_stream* stream, const uint8_t* flags,
                                  mz_plan* out);
 MZ_API int32_t mz_test_verdict_commit(const mz_control* control, mz_canvas* canvas, mz_stream* stream,
-                                      const mz_plan* plan, const mz_row* rows, mz_draft* out);
+                                      const uint8_t* flags, const mz_plan* plan, const mz_row* rows, mz_draft* out);
 MZ_API void mz_test_gumbel(uint64_t seed, int32_t step, int32_t row, int32_t n, float* out);

@@ -15,7 +15,7 @@
 #define MZ_HD static inline
 #endif
 
-#define MZ_ABI_VERSION 4
+#define MZ_ABI_VERSION 5
 #define MZ_MAX_ROWS 128  // rows of a canvas, and of a forward pass
 #define MZ_MAX_HOLES 8
 #define MZ_NONE (-1)  // an id that a model does not have
@@ -33,9 +33,10 @@ enum mz_shape_flag {
 enum mz_token_flag {
   MZ_SPECIAL = 1,  // never text
   MZ_END = 2,      // the end of a hole
-  MZ_BREAK = 4,    // holds a line break
+  MZ_BREAK = 4,    // holds a line break, and nothing visible before it
   MZ_LEFT = 8,     // may stand first: goes on with the partial token left of the cursor
   MZ_RIGHT = 16,   // may stand last: ends in the partial token right of the cursor
+  MZ_CLOSES = 32,  // holds a line break behind visible text: what is behind it on a line is an end
 };
 
 // ---- Structures shared with Python (ctypes) and with the device. Fields are ordered so that only an end is padded.
@@ -62,11 +63,12 @@ typedef struct {
   int32_t max_steps, max_revisions;
   float threshold, revise_below, temperature;
   float stop_below;  // the run may end when its text is right with a smaller chance; 0: only when all is decided
-  uint32_t present;  // bit f: some token of the vocabulary has exactly the flags f
+  uint32_t present;  // bit f: some token of the vocabulary has exactly the flags f, of those below MZ_CLOSES
 
   // Draft and verdict, instead of thresholds. The canvas is blank; mask_id may be MZ_NONE where there are no canvas rows.
   int32_t verdict;                  // whether the drafted tokens are judged by causal rows
   int32_t judge_rows, canvas_rows;  // of a pass, at most; with neither it decodes token by token
+  int32_t patience, rest;  // the canvas leaves behind so many passes in vain (0: never), for so many tokens
   float draft_above;                // the canvas drafts tokens of at least this probability
   int32_t last_id;                  // the last context token: the loop may start by running it again
   int32_t n_drafted, drafted[MZ_MAX_ROWS];  // the first draft of the first hole
@@ -94,6 +96,9 @@ typedef struct {
   int32_t last;         // the last one of these
   int32_t n_pending, pending[MZ_MAX_ROWS];  // decided tokens behind those
   int32_t n_drafted, drafted[MZ_MAX_ROWS];  // proposed for the rows from `row` on
+  int32_t by_canvas;                        // whether the canvas drafted them
+  int32_t in_vain;                          // passes since the canvas drafted a token that was accepted
+  int32_t resting;                          // tokens to be decided before the canvas comes back; 0: it is there
   int32_t guess[MZ_MAX_ROWS];               // the canvas with every row decided, as the last pass would have it
 } mz_stream;
 
@@ -379,11 +384,33 @@ MZ_HD int mz_unsure(const mz_control* c, const mz_canvas* s) {
   return 0;
 }
 
+// The hole of a row; -1 for a row between holes.
+MZ_HD int mz_hole_of(const mz_control* c, int row) {
+  for (int h = 0; h < c->n_holes; ++h)
+    if (row >= c->hole_start[h] && row < c->hole_stop[h]) return h;
+  return -1;
+}
+
+// Whether a token at a row of this hole ends the hole's line in itself: the rows behind it are ends.
+MZ_HD int mz_closes(const mz_control* c, const uint8_t* flags, int hole, int32_t token) {
+  return hole >= 0 && !c->multiline[hole] && (flags[token] & MZ_CLOSES);
+}
+
+// `ids` with ends behind a token that closes its line.
+MZ_HD void mz_close_lines(const mz_control* c, const uint8_t* flags, const int32_t* ids, int32_t* closed) {
+  for (int row = 0; row < c->n_rows; ++row) closed[row] = ids[row];
+  for (int h = 0; h < c->n_holes; ++h)
+    for (int row = c->hole_start[h], is_closed = 0; row < c->hole_stop[h]; ++row) {
+      if (is_closed) closed[row] = c->end_id;
+      is_closed |= mz_closes(c, flags, h, ids[row]);
+    }
+}
+
 // The whole step behind the forward pass: choose, revise, write, draft. Returns whether the run is done.
 // `late`: the deadline has passed, so this step decides everything.
 MZ_HD int mz_commit(const mz_control* c, mz_canvas* s, const uint8_t* flags, const mz_row* rows, int n_context, int late,
                     mz_draft* out) {
-  int32_t written[MZ_MAX_ROWS], doubted[MZ_MAX_ROWS];
+  int32_t written[MZ_MAX_ROWS], doubted[MZ_MAX_ROWS], closed[MZ_MAX_ROWS];
   const int last = late || s->step + 1 >= c->max_steps;
   s->step += 1;
   for (int row = 0; row < c->n_rows; ++row) doubted[row] = 0;
@@ -393,9 +420,10 @@ MZ_HD int mz_commit(const mz_control* c, mz_canvas* s, const uint8_t* flags, con
     mz_choose(c, s, rows, c->max_steps - s->step + 1, written);
     mz_revise(c, s, rows, doubted);
   }
+  mz_close_lines(c, flags, written, closed);
   for (int row = 0; row < c->n_rows; ++row) {
-    if (c->fixed[row] || written[row] == s->ids[row]) continue;
-    s->ids[row] = written[row];
+    if (c->fixed[row] || closed[row] == s->ids[row]) continue;
+    s->ids[row] = closed[row];
     s->probability[row] = written[row] == c->end_id ? rows[row].end : rows[row].probability;
   }
   if (!last) {
@@ -419,9 +447,8 @@ MZ_HD int mz_commit(const mz_control* c, mz_canvas* s, const uint8_t* flags, con
 
 // The row behind the hole that `row` is in.
 MZ_HD int mz_hole_stop(const mz_control* c, int row) {
-  for (int h = 0; h < c->n_holes; ++h)
-    if (row >= c->hole_start[h] && row < c->hole_stop[h]) return c->hole_stop[h];
-  return row;
+  const int h = mz_hole_of(c, row);
+  return h < 0 ? row : c->hole_stop[h];
 }
 
 // Moves the stream over fixed text, which is decided, to the next row of a hole.
@@ -437,13 +464,14 @@ MZ_HD void mz_stream_start(const mz_control* c, int n_context, mz_canvas* s, mz_
   t->cached = n_context, t->last = c->last_id;
   t->n_drafted = c->n_drafted;
   for (int i = 0; i < c->n_drafted; ++i) t->drafted[i] = c->drafted[i];
+  t->by_canvas = t->in_vain = t->resting = 0;
   for (int row = 0; row < c->n_rows; ++row) t->guess[row] = c->fixed[row] ? c->ids[row] : c->end_id;
   mz_skip_fixed(c, t);
 }
 
 // The canvas of the next pass, the draft and masks behind it: how many rows, written to `window`.
 MZ_HD int mz_window(const mz_control* c, const mz_canvas* s, const mz_stream* t, int32_t* window) {
-  const int left = c->n_rows - t->row, n = c->canvas_rows < left ? c->canvas_rows : left;
+  const int left = c->n_rows - t->row, most = t->resting ? 0 : c->canvas_rows, n = most < left ? most : left;
   const int here = mz_hole_stop(c, t->row) - t->row;
   for (int i = 0; i < n; ++i) window[i] = i < t->n_drafted && i < here ? t->drafted[i] : s->ids[t->row + i];
   return n;
@@ -478,24 +506,28 @@ MZ_HD void mz_plan_verdict(const mz_control* c, mz_canvas* s, mz_stream* t, cons
 
 MZ_HD int mz_row_ends(mz_row row) { return row.end >= row.probability; }
 
-// Writes `token` at the next row; the end settles the rest of its hole.
-MZ_HD void mz_decide(const mz_control* c, mz_canvas* s, mz_stream* t, int32_t token, float probability) {
-  const int stop = token == c->end_id ? mz_hole_stop(c, t->row) : t->row + 1;
-  for (; t->row < stop; ++t->row) s->ids[t->row] = token, s->probability[t->row] = probability;
+// Writes `token` at the next row; the end, or a token that closes its line, settles the rest of its hole.
+MZ_HD void mz_decide(const mz_control* c, mz_canvas* s, mz_stream* t, const uint8_t* flags, int32_t token,
+                     float probability) {
+  const int hole = mz_hole_of(c, t->row), settles = token == c->end_id || mz_closes(c, flags, hole, token);
+  const int stop = settles ? c->hole_stop[hole] : t->row + 1;
+  for (; t->row < stop; ++t->row, token = c->end_id) s->ids[t->row] = token, s->probability[t->row] = probability;
 }
 
 // Decides rows from the left: those drafted tokens that the causal rows say, and one more. How many tokens of text,
 // written to `decided`; `accepted`: how many drafted ones held.
-MZ_HD int mz_judge(const mz_control* c, mz_canvas* s, mz_stream* t, const mz_row* rows, int n_judged, int32_t* decided,
-                   int* accepted) {
+MZ_HD int mz_judge(const mz_control* c, mz_canvas* s, mz_stream* t, const uint8_t* flags, const mz_row* rows, int n_judged,
+                   int32_t* decided, int* accepted) {
+  const int first = t->row;
   for (int i = 0;; ++i) {
     const int ends = mz_row_ends(rows[i]);
     const int32_t token = ends ? c->end_id : rows[i].best;
     *accepted = i;
-    mz_decide(c, s, t, token, ends ? rows[i].end : rows[i].probability);
+    mz_decide(c, s, t, flags, token, ends ? rows[i].end : rows[i].probability);
     if (ends) return i;
     decided[i] = token;
     if (i == n_judged || token != t->drafted[i]) return i + 1;
+    if (t->row > first + i + 1) return *accepted = i + 1;  // the token closed its line
   }
 }
 
@@ -510,11 +542,19 @@ MZ_HD void mz_next_draft(const mz_control* c, mz_stream* t, const mz_row* rows, 
     t->n_drafted = rest - 1;
     return;
   }
-  t->n_drafted = 0;
+  t->n_drafted = 0, t->by_canvas = 1;
   const int stop = n_window < hole_stop - first ? n_window : hole_stop - first;
   if (!goes_on || last >= stop || mz_row_ends(rows[last]) || rows[last].best != decided[last]) return;
   for (int i = last + 1; i < stop && !mz_row_ends(rows[i]) && rows[i].probability >= c->draft_above; ++i)
     t->drafted[t->n_drafted++] = rows[i].best;
+}
+
+// Whether the canvas goes on. A pass is in vain where it accepts none of the canvas's tokens and judges nobody else's.
+MZ_HD void mz_rest(const mz_control* c, mz_stream* t, int n_window, int n_judged, int accepted, int n_decided) {
+  if (t->by_canvas && accepted) t->in_vain = t->resting = 0;
+  else if (n_window && (t->by_canvas || !n_judged)) t->in_vain += 1;
+  t->resting = t->resting > n_decided ? t->resting - n_decided : 0;
+  if (c->patience && t->in_vain >= c->patience) t->in_vain = 0, t->resting = c->rest;
 }
 
 // Undecided rows hold what the canvas says up to where it would end the hole, ends behind.
@@ -551,8 +591,8 @@ MZ_HD void mz_keep(mz_stream* t, const mz_plan* plan, int n, const int32_t* rest
 
 // Everything behind a pass of the verdict loop; `rows` are those of its wanted rows. `out` is written, and 1 returned
 // where it is the last draft, unless the pass only filled the cache.
-MZ_HD int mz_commit_verdict(const mz_control* c, mz_canvas* s, mz_stream* t, const mz_plan* plan, const mz_row* rows,
-                            mz_draft* out) {
+MZ_HD int mz_commit_verdict(const mz_control* c, mz_canvas* s, mz_stream* t, const uint8_t* flags, const mz_plan* plan,
+                            const mz_row* rows, mz_draft* out) {
   s->step += 1;
   if (!plan->n_wanted) {
     const int32_t speaks = t->pending[plan->n_context];
@@ -563,7 +603,8 @@ MZ_HD int mz_commit_verdict(const mz_control* c, mz_canvas* s, mz_stream* t, con
   const mz_row* canvas = rows + n_judged + 1;
   int32_t decided[MZ_MAX_ROWS];
   int accepted;
-  const int n_decided = mz_judge(c, s, t, rows, n_judged, decided, &accepted);
+  const int n_decided = mz_judge(c, s, t, flags, rows, n_judged, decided, &accepted);
+  mz_rest(c, t, plan->n_canvas, n_judged, accepted, n_decided);
   mz_keep(t, plan, plan->decided + accepted, decided + accepted, n_decided - accepted);
   mz_next_draft(c, t, canvas, plan->n_canvas, first, n_judged, accepted, decided, n_decided);
   mz_guess_stream(c, s, t, canvas, plan->n_canvas, first);
@@ -606,6 +647,7 @@ static inline const char* mz_check_verdict(const mz_control* c, const mz_shape* 
   if (c->judge_rows < 0 || c->canvas_rows < 0 || c->judge_rows > MZ_MAX_ROWS || c->canvas_rows > MZ_MAX_ROWS ||
       c->judge_rows + c->canvas_rows >= MZ_MAX_ROWS)
     return "judge_rows and canvas_rows must be 0 to 127 together";
+  if (c->patience < 0 || c->rest < 0) return "patience and rest must not be negative";
   if (c->mask_id == MZ_NONE && c->canvas_rows) return "a canvas needs a mask";
   if (!mz_is_finite(c->draft_above)) return "thresholds must be finite";
   if (shape->context_sees != 1) return "only a model whose context is causal judges drafts";
