@@ -39,5 +39,14 @@ def test_a_pass_of_24_rows_of_the_135m_model_is_six_billion_operations() -> None
     assert floor_ms(SHAPES["smollm2-135m"], way(24, 24), "int8", counted) == pytest.approx(expected, rel=1e-3)
 
 
+def test_attention_counts_at_the_better_of_two_rates() -> None:
+    rows, keys = 32, way(32, 32).keys
+    operations = 4 * 6 * 256 * rows * keys
+    products = floor_ms(SHAPES["default"], way(32, 32), "int8", Machine(int8=1e9, bf16=1e18, bandwidth=1e18))
+    for machine in (Machine(1e9, 1e8, 1e18), Machine(1e9, 5e8, 1e18)):
+        floor = floor_ms(SHAPES["default"], way(32, 32), "int8", machine)
+        assert products is not None and floor == pytest.approx(products + operations / 5e8 * 1000, rel=1e-6)
+
+
 def test_there_is_no_floor_without_measurements() -> None:
     assert floor_ms(SHAPES["default"], way(32, 32), "int8", None) is None
