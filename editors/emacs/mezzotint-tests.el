@@ -84,7 +84,7 @@
                 ((symbol-function 'eglot--TextDocumentPositionParams) (lambda () nil))
                 ((symbol-function 'jsonrpc-async-request)
                  (lambda (_server _method params &rest _) (push (plist-get params :context) asked))))
-        (mezzotint--ask-soon)
+        (mezzotint--ask-in (current-buffer))
         (mezzotint-complete)
         (should (equal asked '((:triggerKind 1) (:triggerKind 2))))))))
 

@@ -164,7 +164,7 @@ function tests.keys_without_a_suggestion_do_nothing()
 end
 
 function tests.a_buffers_own_word_wins_over_its_filetypes()
-  config.set({ filetypes = { text = false } })
+  config.set({ filetypes = { ["*"] = true, text = false } })
   same(config.is_on(buffer()), true)
   vim.bo.filetype = "text"
   same(config.is_on(buffer()), false)
