@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from lsp_server import __version__
 
-PACKAGES = ("numpy", "safetensors", "tokenizers", "pygls", "lsprotocol", "tree-sitter", "pathspec")
+PACKAGES = ("numpy", "safetensors", "tokenizers", "pygls", "lsprotocol", "tree-sitter")
 EDITORS = ("nvim", "emacs", "code")
 ANSWER_TIMEOUT_S = 20
 
