@@ -206,7 +206,7 @@ class Session:
             self._notify(DRAFT, news.draft)
 
     def stats(self) -> dict[str, Any]:
-        """Return the counters of this session; they leave the machine on no way."""
+        """Return the counters of this session; they are never sent anywhere but to its client."""
         stopped = self.worker.last_stopped
         return {
             "requests": self.counts["requests"],

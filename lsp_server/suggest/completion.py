@@ -210,7 +210,7 @@ def shareable(others: tuple[Snapshot, ...], options: Options) -> list[Snapshot]:
 
 
 def starts_for(place: Place, request: InfillRequest) -> list[Start]:
-    """Return what denoising may start from, the best first: what the files at hand say, the last draft, or masks.
+    """Return what denoising may start from, the best first: text recalled from open files, the last draft, or masks.
 
     This is the only place that decides it; the engine looks for nothing where a request has a start.
     """
