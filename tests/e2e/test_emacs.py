@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import inventory
 import pytest
-from scripts import Script, rule, sharpens
+from inventory import SIZES, SOURCE
+from scripts import Script, sharpens
 from terminal_picture import Terminal
 
 ROOT = Path(__file__).parents[2]
@@ -28,18 +30,7 @@ pytestmark = [
 ]
 
 PATIENCE_S = 60
-SOURCE = (
-    '"""Inventory."""\n\nimport os\n\nnames = os.listdir(".")\npaths = [os.path.join(".", name) for name in names]\n'
-)
-SIZES = "getsize(path) for path in paths]"
-RULES = (
-    sharpens("sizes = [os.path.", SIZES, pass_ms=40),
-    sharpens("x = os.", "curdir", pass_ms=40),
-    rule("x = os.", [["sep", 0.8]], candidate=1),
-    rule("x = os.", [["name", 0.8]], candidate=2),
-    sharpens("sizes = os.", "listdir()", pass_ms=40),
-    sharpens("total = sum(", "sizes)", pass_ms=400),
-)
+RULES = (*inventory.RULES, sharpens("sizes = os.", "listdir()", pass_ms=40))
 INIT = """;; -*- lexical-binding: t -*-
 (setq make-backup-files nil create-lockfiles nil auto-save-default nil inhibit-startup-screen t
       eglot-sync-connect 30 python-indent-guess-indent-offset nil)

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import inventory
 import pynvim
 import pytest
-from scripts import Script, rule, sharpens
+from inventory import SIZES, SOURCE
+from scripts import Script, sharpens
 
 ROOT = Path(__file__).parents[2]
 NVIM = Path(os.environ.get("MEZZOTINT_EDITORS", ROOT / ".editors")) / "bin" / "nvim"
@@ -37,18 +39,7 @@ require("mezzotint").setup({{
   server = {{ draftDelayMs = {delay}, minConfidencePercent = 0 }},
 }})
 """
-SOURCE = (
-    '"""Inventory."""\n\nimport os\n\nnames = os.listdir(".")\npaths = [os.path.join(".", name) for name in names]\n'
-)
-SIZES = "getsize(path) for path in paths]"
-RULES = (
-    sharpens("sizes = [os.path.", SIZES, pass_ms=40),
-    sharpens("x = os.", "curdir", pass_ms=40),
-    rule("x = os.", [["sep", 0.8]], candidate=1),
-    rule("x = os.", [["name", 0.8]], candidate=2),
-    sharpens("names = os.", "listdir()", pass_ms=40),
-    sharpens("total = sum(", "sizes)", pass_ms=400),
-)
+RULES = (*inventory.RULES, sharpens("names = os.", "listdir()", pass_ms=40))
 
 
 class Neovim:
