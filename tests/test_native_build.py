@@ -43,3 +43,14 @@ def test_a_compiler_that_does_not_work_is_an_error_unless_none_is_wanted(
     done = subprocess.run(command, env={**os.environ, "CXX": compiler}, capture_output=True, text=True)
     assert done.returncode == status
     assert says in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(CXX is None or shutil.which("cmake") is None, reason="no C++ compiler or no cmake")
+@pytest.mark.parametrize("named", [None, f"{CXX} -O1"])
+def test_a_compiler_is_found_where_the_environment_names_none_or_one_with_flags(
+    tmp_path: Path, named: str | None
+) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "CXX"} | ({"CXX": named} if named else {})
+    command = ["cmake", "-S", ROOT, "-B", tmp_path, "-DMZ_CUDA=OFF"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -132,7 +132,9 @@ MZ_DEVICE_APART void mz_verdict_decide(mz_verdict_state* v, const uint8_t* flags
 }
 
 // One thread: the next pass, or at the deadline a last draft of what is decided.
-MZ_DEVICE void mz_verdict_plan(mz_verdict_state* v, const uint8_t* flags, const mz_loop* loop) {
+MZ_DEVICE_APART void mz_verdict_plan(mz_verdict_state* v, const uint8_t* flags, const mz_loop* loop,
+                                     const uint32_t* cancel) {
+  v->stop = v->done || mz_load_system(cancel) != 0;
   v->late = !v->stop && mz_is_late(&v->control, loop);
   if (v->late) mz_draft_stream(&v->control, &v->canvas, &v->stream, 1, &v->draft);
   if (!v->stop && !v->late) mz_plan_verdict(&v->control, &v->canvas, &v->stream, flags, &v->plan);
@@ -141,10 +143,7 @@ MZ_DEVICE void mz_verdict_plan(mz_verdict_state* v, const uint8_t* flags, const 
 // Behind a pass, or in front of the first: whether another follows, and which. Begins with a barrier.
 MZ_DEVICE void mz_verdict_next(const mz_commit_args& a, mz_verdict_state* v) {
   __syncthreads();
-  if (threadIdx.x == 0) {
-    v->stop = v->done || mz_load_system(&a.ring->cancel) != 0;
-    mz_verdict_plan(v, a.flags, a.loop);
-  }
+  if (threadIdx.x == 0) mz_verdict_plan(v, a.flags, a.loop, &a.ring->cancel);
   __syncthreads();
   mz_copy_words(&a.loop->canvas, &v->canvas);
   mz_copy_words(&a.loop->stream, &v->stream);
@@ -173,6 +172,12 @@ __global__ void __launch_bounds__(MZ_COMMIT_THREADS) mz_verdict_step(mz_commit_a
   mz_verdict_next(a, v);
 }
 
+// One thread: where a run begins.
+MZ_DEVICE_APART void mz_begin_loop(mz_verdict_state* v, int n_context) {
+  if (v->control.verdict) mz_stream_start(&v->control, n_context, &v->canvas, &v->stream);
+  if (!v->control.verdict) mz_canvas_start(&v->control, &v->canvas);
+}
+
 // First kernel of a run.
 __global__ void __launch_bounds__(MZ_COMMIT_THREADS) mz_begin(mz_commit_args a, mz_request request) {
   MZ_SHARED(mz_verdict_state, v, 1);
@@ -190,8 +195,7 @@ __global__ void __launch_bounds__(MZ_COMMIT_THREADS) mz_begin(mz_commit_args a, 
     loop->drafts = request.drafts, loop->n_drafts = 0;
     loop->started_ns = mz_clock_ns() - (uint64_t)request.spent_us * 1000;
     a.pass->stop = v->done = 0;
-    if (c->verdict) mz_stream_start(c, request.n_context, &v->canvas, &v->stream);
-    if (!c->verdict) mz_canvas_start(c, &v->canvas);
+    mz_begin_loop(v, request.n_context);
     loop->canvas.step = 0;
   }
   if (c->verdict) return mz_verdict_next(a, v);
