@@ -98,7 +98,7 @@ class Engine:
             "policy": folder.policy,
             **chosen.info,
         }
-        return cls(chosen, tokenizer, Verdict() if folder.policy == "verdict" else Policy(), info)
+        return cls(chosen, tokenizer, folder.verdict if folder.policy == "verdict" else Policy(), info)
 
     @property
     def forward_passes(self) -> int:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cuda_ext.rules import Verdict
 from diffusion.model.card import open_folder
 from diffusion.model.config import EVERYTHING, ModelConfig
 from diffusion.model.load import load_model, load_weights, save_model
@@ -162,7 +163,7 @@ def test_shards_of_every_type_are_read_as_one_file_is(dtype: str, tmp_path: Path
 def test_our_int8_shards_with_a_card_come_back_as_they_were_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint("llama, own head", tmp_path / "hf", shift=True, name="tiny", licence="MIT")
+    checkpoint("llama, own head", tmp_path / "hf", shift=True, name="tiny", licence="MIT", verdict={"patience": 1})
     folder = open_folder(tmp_path / "hf")
     monkeypatch.setattr("diffusion.model.load.SHARD_BYTES", 300_000)
     model = load_weights(folder)
@@ -170,6 +171,7 @@ def test_our_int8_shards_with_a_card_come_back_as_they_were_saved(
     assert len(list((tmp_path / "ours").glob("model-*.safetensors"))) > 2
     saved = open_folder(tmp_path / "ours")
     assert (saved.vocabulary, saved.config, saved.policy) == (folder.vocabulary, folder.config, folder.policy)
+    assert saved.verdict == folder.verdict == Verdict(patience=1)
     read = load_weights(saved)
     for name, tensor in read.state_dict().items():
         original = model.state_dict()[name]
@@ -226,6 +228,10 @@ def test_a_card_is_checked_too(tmp_path: Path) -> None:
         ("token id True is not in", {"tokens": {"end": True}}),
         ("policy 'beam' is none of", {"policy": "beam"}),
         ("shift must be true or false", {"shift": 1}),
+        ("verdict may name", {"verdict": {"beams": 2}}),
+        ("verdict may name", {"verdict": [16]}),
+        ("patience is 1.5, which is no number of its kind", {"verdict": {"patience": 1.5}}),
+        ("judge_rows and canvas_rows must be", {"verdict": {"canvas_rows": 1000}}),
     ]
     for message, card in wrong:
         checkpoint("llama, group of three", tmp_path, **card)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from cuda_ext.rules import Verdict
 from diffusion.layout import Layout
 from diffusion.model.config import EVERYTHING, ModelConfig, load_config, read_json
 from diffusion.model.tensors import Weight, open_tensors, weights
@@ -32,7 +33,11 @@ HASHED_BYTES = 1 << 28  # of a larger model only the header counts
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """What a folder holds. `policy`: how a canvas is decoded, one of POLICIES. `name`, `licence`: for people."""
+    """What a folder holds.
+
+    `policy`: how a canvas is decoded, one of POLICIES. `verdict`: what of the verdict loop was fitted to the weights.
+    `name`, `licence`: for people.
+    """
 
     path: Path
     config: ModelConfig
@@ -41,6 +46,7 @@ class ModelFolder:
     policy: str
     name: str
     licence: str
+    verdict: Verdict = Verdict()
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer; ValueError if it does not fit the model."""
@@ -74,7 +80,7 @@ def from_card(path: Path, card: Mapping[str, Any], names: Any) -> ModelFolder:
     """A folder with our card."""
     if card.get("format") != FORMAT:
         raise ValueError(f"{path / CARD} has format {card.get('format')!r}; this version reads {FORMAT}")
-    unknown = card.keys() - {"format", "name", "licence", "tokens", "policy", *SHAPE_FIELDS}
+    unknown = card.keys() - {"format", "name", "licence", "tokens", "policy", "verdict", *SHAPE_FIELDS}
     if unknown:
         raise ValueError(f"{path / CARD} has fields that are not known: {', '.join(sorted(unknown))}")
     shape = {name: card[name] for name in SHAPE_FIELDS if name in card}
@@ -87,9 +93,23 @@ def from_card(path: Path, card: Mapping[str, Any], names: Any) -> ModelFolder:
         raise ValueError(f"{path / CARD}: policy {policy!r} is none of {', '.join(POLICIES)}")
     vocabulary = vocabulary_of(path, card.get("tokens", {}), config)
     layout = layout_of(path, config)
-    return ModelFolder(
-        path, config, vocabulary, layout, policy, str(card.get("name", path.name)), str(card.get("licence", ""))
-    )
+    name, licence = str(card.get("name", path.name)), str(card.get("licence", ""))
+    verdict = verdict_of(path, card.get("verdict", {}))
+    return ModelFolder(path, config, vocabulary, layout, policy, name, licence, verdict)
+
+
+def verdict_of(path: Path, settings: Any) -> Verdict:
+    """How the verdict loop runs these weights; what the card does not say is as usual."""
+    kinds = {field.name: (int, float) if field.name == "draft_above" else (int,) for field in fields(Verdict)}
+    if not isinstance(settings, dict) or not settings.keys() <= kinds.keys():
+        raise ValueError(f"{path / CARD}: verdict may name {', '.join(kinds)}, and nothing else")
+    for name, value in settings.items():
+        if not isinstance(value, kinds[name]) or isinstance(value, bool):
+            raise ValueError(f"{path / CARD}: verdict's {name} is {value!r}, which is no number of its kind")
+    try:
+        return Verdict(**settings)
+    except ValueError as error:
+        raise ValueError(f"{path / CARD}: verdict: {error}") from error
 
 
 def vocabulary_of(path: Path, tokens: Any, config: ModelConfig) -> Vocabulary:
@@ -133,7 +153,9 @@ def causal_folder(path: Path, config: ModelConfig) -> ModelFolder:
 def write_card(folder: ModelFolder, to: Path) -> None:
     """Write what config.json does not say to `to`/mezzotint.json."""
     tokens = {name: value for name, value in asdict(folder.vocabulary).items() if value not in (NONE, ())}
+    fitted = {name: value for name, value in asdict(folder.verdict).items() if value != getattr(Verdict(), name)}
     card = {"format": FORMAT, "name": folder.name, "licence": folder.licence, "tokens": tokens, "policy": folder.policy}
+    card |= {"verdict": fitted} if fitted else {}
     (to / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
