@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,12 +20,20 @@ from torch import Tensor
 from cuda_ext.reference import RowStats, choose, first_ends, gumbel, revise, row_stats
 from cuda_ext.rules import Policy, expand
 from diffusion.canvas import Canvas, ended
-from diffusion.model.transformer import ContextCache, Transformer
+from diffusion.model.transformer import ContextCache
 from diffusion.request import Draft
 
 
+class Model(Protocol):
+    """What the loop asks of a model: a `Transformer`, or one that says where its canvas stands."""
+
+    def denoise(self, canvas_ids: Tensor, cache: ContextCache) -> Tensor: ...  # noqa: D102
+
+    def logits(self, hidden: Tensor) -> Tensor: ...  # noqa: D102
+
+
 def denoise(
-    model: Transformer,
+    model: Model,
     cache: ContextCache,
     canvas: Canvas,
     policy: Policy,
@@ -33,11 +42,13 @@ def denoise(
     temperature: float = 0.0,
     seed: int = 0,
     stop_below: float = 0.0,
+    within: Callable[[Canvas, np.ndarray], np.ndarray] | None = None,
 ) -> Iterator[Draft]:
     """Drafts of `canvas` after each denoising step, the last one `done`; stops without one when cancelled.
 
     At the deadline, or at `policy.max_steps`, one last step decides everything that is left. It ends undecided where
-    what it decided first is right with a chance below `stop_below`.
+    what it decided first is right with a chance below `stop_below`. `within`: what of the ids (C,) that a step would
+    write it may; None for all.
     """
     started = time.perf_counter()
     doubted_before = np.zeros_like(canvas.fixed)
@@ -55,6 +66,7 @@ def denoise(
         else:
             left = policy.max_steps - step + 1
             written = choose(stats, ids, masked, canvas.holes, canvas.end_id, policy.threshold, left).numpy()
+            written = written if within is None else within(canvas, written)
             revisable = torch.from_numpy(canvas.revealed & ~doubted_before)
             doubted = revise(stats, revisable, policy.revise_below, revisions_left).numpy()
             doubted_before |= doubted
@@ -73,9 +85,7 @@ def denoise(
             return
 
 
-def predict(
-    model: Transformer, cache: ContextCache, canvas: Canvas, temperature: float, seed: int, step: int
-) -> RowStats:
+def predict(model: Model, cache: ContextCache, canvas: Canvas, temperature: float, seed: int, step: int) -> RowStats:
     """Statistics of every row of the canvas; rows that left it count as certain ends. One forward pass."""
     n_active = canvas.n_active
     ids = torch.from_numpy(canvas.ids[:n_active])

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from cuda_ext.rules import MAX_ROWS, TOKEN_BY_TOKEN, Policy, Verdict
 from diffusion import extras
+from diffusion.around import in_place, suffix_first
 from diffusion.canvas import Canvas
 from diffusion.layout import Context, Layout, lay_out
 from diffusion.model.card import ModelFolder, open_folder, weights_hash
@@ -24,6 +25,7 @@ from diffusion.model.config import EMBEDDED, ModelConfig
 from diffusion.recall import RECALL_ABOVE, starts
 from diffusion.request import Draft, InfillRequest
 from diffusion.tokenizer import Tokenizer
+from diffusion.vocabulary import NONE
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +36,10 @@ BACKENDS = ("auto", "native", "torch")
 
 
 class Cache(Protocol):
-    """Keys and values of a context, and the ids they belong to."""
+    """Keys and values of a context, and the ids they belong to, `behind` of them behind the canvas."""
 
     ids: list[int]
+    behind: int
 
     def keep(self, n_tokens: int) -> None: ...  # noqa: D102
 
@@ -93,9 +96,12 @@ class Engine:
             "model": "embedded" if path is None else str(path),
             "weights": weights_hash(folder.path),
             "max_context": chosen.config.max_context,
-            "other_tokens": Layout.of(chosen.config.max_context).other_tokens,
-            "cache": "exact",
+            "other_tokens": Layout.of(chosen.config.max_context).other_tokens if folder.shows_others else 0,
+            "cache": "approximate" if folder.config.in_place and folder.refresh > 1 else "exact",
             "policy": folder.policy,
+            **({"family": folder.family} if folder.family else {}),
+            **({"refresh": folder.refresh} if folder.config.in_place else {}),
+            **({"torch_because": folder.only_torch} if folder.only_torch else {}),
             **chosen.info,
         }
         return cls(chosen, tokenizer, folder.verdict if folder.policy == "verdict" else Policy(), info)
@@ -148,7 +154,12 @@ class Engine:
             yield from self.backend.verdict(cache, canvas, policy, request, cancelled)
 
     def _lay_out(self, request: InfillRequest) -> Context:
-        return lay_out(self.tokenizer, self.layout, request.prefix, request.suffix, request.other_files)
+        rows, sides = self.backend.config.max_context, (request.prefix, request.suffix)
+        if self.backend.config.in_place:
+            return in_place(self.tokenizer, rows, *sides)
+        if self.tokenizer.vocabulary.middle != NONE:
+            return suffix_first(self.tokenizer, rows, *sides)
+        return lay_out(self.tokenizer, self.layout, *sides, request.other_files)
 
     def _encode(self, context: Context, cache: Cache, stopped: Callable[[], bool]) -> bool:
         """Encode what is not cached; False when `stopped` meanwhile, with what was encoded kept."""
@@ -157,6 +168,7 @@ class Engine:
         if kept != len(cache.ids) or kept != len(context.ids):
             kept -= kept % block  # a block whose tokens changed is another block
         cache.keep(kept)
+        cache.behind = context.behind
         while kept < len(context.ids):
             if stopped():
                 return False
@@ -182,13 +194,16 @@ def load_backend(folder: ModelFolder, device: str, threads: int | None, backend:
     """The backend asked for; torch, imported only here, where native code was not built."""
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is none of {', '.join(BACKENDS)}")
-    missing = ""
-    if backend != "torch":
+    missing = folder.only_torch
+    if missing and backend == "native":
+        raise ValueError(f"the native backend cannot run {folder.path}: {missing}")
+    if backend != "torch" and not missing:
         from diffusion.backends.native import NativeBackend, why_not
 
         missing = why_not(device)
         if backend == "native" or not missing:
             return NativeBackend.load(folder, device, threads)
+    if missing:
         logger.info("native library: %s; torch runs the model", missing)
     try:
         from diffusion.backends.torch import TorchBackend

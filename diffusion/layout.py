@@ -56,11 +56,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class Context:
-    """Token ids to encode, and the partial tokens that the cursor cut off at either side of the middle."""
+    """Token ids to encode, and the partial tokens that the cursor cut off at either side of the middle.
+
+    `behind`: how many of the ids, the last ones, come behind the canvas; 0 but for models that fill in place.
+    """
 
     ids: tuple[int, ...]
     left: Edge
     right: Edge
+    behind: int = 0
 
 
 def lay_out(tokenizer: Tokenizer, layout: Layout, prefix: str, suffix: str, others: Sequence[str]) -> Context:

@@ -35,6 +35,8 @@ class Tokenizer:
         bpe.encode_special_tokens = True  # "<mask>" typed by a user is text, not a mask
         if bpe.normalizer is not None:  # text must come back byte by byte: Qwen's NFC would move positions
             bpe.normalizer = tokenizers.normalizers.Sequence([])
+        if vocabulary != OURS:  # some checkpoints leave their markers ordinary tokens
+            bpe.add_special_tokens([text for text in map(bpe.id_to_token, sorted(vocabulary.marks)) if text])
         bpe.no_truncation()
         bpe.no_padding()
         self._bpe, self.vocabulary = bpe, vocabulary
@@ -75,7 +77,8 @@ class Tokenizer:
         """Ids that are never text: special tokens, and rows that the tokenizer does not name."""
         added = self._bpe.get_added_tokens_decoder()
         unnamed = range(self._bpe.get_vocab_size(), self.vocab_size)
-        return frozenset(token_id for token_id, token in added.items() if token.special) | frozenset(unnamed)
+        special = frozenset(token_id for token_id, token in added.items() if token.special)
+        return special | frozenset(unnamed) | self.vocabulary.marks
 
     @cached_property
     def indent_joins_word(self) -> bool:

@@ -18,7 +18,8 @@ class Vocabulary:
 
     `mask`: a canvas row that is not decided. `end`: the end of a hole. `other`, `far_suffix`, `far_prefix`,
     `near_suffix` and `near_prefix` stand in front of the parts of the context, `file` in front of a file's first token
-    and `eof` behind its last. `also_ends`: more tokens that end a hole where the model writes them.
+    and `eof` behind its last. `also_ends`: more tokens that end a hole where the model writes them. `middle`: where the
+    suffix stands in front of the prefix, what stands behind both. `expand`: one masked row is to become two.
     """
 
     mask: int = 0
@@ -31,6 +32,14 @@ class Vocabulary:
     file: int = 7
     eof: int = 8
     also_ends: tuple[int, ...] = ()
+    middle: int = NONE
+    expand: int = NONE
+
+    @property
+    def marks(self) -> frozenset[int]:
+        """Every id that there is."""
+        ids = {value for value in vars(self).values() if isinstance(value, int) and value != NONE}
+        return frozenset(ids | set(self.also_ends))
 
 
 OURS = Vocabulary()

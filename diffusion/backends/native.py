@@ -50,6 +50,7 @@ class NativeContext:
     def __init__(self, cache: native.NativeCache) -> None:
         self.cache = cache
         self.ids: list[int] = []
+        self.behind = 0  # no token is: such models run in torch
 
     def keep(self, n_tokens: int) -> None:
         """Forget everything behind the first `n_tokens` tokens."""

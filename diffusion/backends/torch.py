@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 import torch
 
 from cuda_ext.rules import Policy, Verdict
-from diffusion import verdict
+from diffusion import inplace, verdict
+from diffusion.blocks import Blocks
 from diffusion.canvas import Canvas
 from diffusion.denoise import denoise
 from diffusion.device import parse_device
@@ -26,8 +27,8 @@ from diffusion.request import Draft, InfillRequest
 class TorchBackend:
     """A transformer and how to run it."""
 
-    def __init__(self, model: Transformer) -> None:
-        self.model = model
+    def __init__(self, model: Transformer, refresh: int = 1) -> None:
+        self.model, self.refresh = model, refresh
         self.forward_passes = 0
 
     @classmethod
@@ -41,7 +42,7 @@ class TorchBackend:
                 f"device {device!r} asked for, but this torch finds {torch.cuda.device_count()} CUDA devices"
             )
         model = load_weights(folder, inference_dtype(device))
-        return cls(model.to(device))
+        return cls(model.to(device), folder.refresh)
 
     @property
     def config(self) -> ModelConfig:
@@ -66,7 +67,10 @@ class TorchBackend:
         return ContextCache(self.config, capacity, embed.dtype, str(embed.device))
 
     def encode(self, ids: list[int], cache: ContextCache) -> None:
-        """Append context tokens to the cache."""
+        """Append context tokens to the cache; where the canvas changes what they are, without a pass."""
+        if self.config.in_place:
+            cache.ids.extend(ids)
+            return
         with torch.no_grad():
             self.model.encode(ids, cache)
 
@@ -79,10 +83,15 @@ class TorchBackend:
         cancelled: Callable[[], bool],
     ) -> Iterator[Draft]:
         """The denoising loop."""
+        if self.config.in_place:
+            drafts = inplace.decode(self.model, cache, canvas, policy, request, self.refresh, cancelled)
+            return self._counted(drafts)
+        blocks = Blocks(self.model) if self.config.on_grid else None
         return self._counted(
             denoise(
-                *(self.model, cache, canvas, policy, cancelled),
+                *(blocks or self.model, cache, canvas, policy, cancelled),
                 *(request.deadline_ms, request.temperature, request.seed, request.stop_below),
+                within=blocks.within(cache) if blocks else None,
             )
         )
 

@@ -1,7 +1,8 @@
 """A model folder as far as it can be read without torch: its shape, its token ids, its context, how it is decoded.
 
 Rule: nothing from the folder is executed. Our card `mezzotint.json` says what config.json cannot; without one, a
-Hugging Face checkpoint is taken for a causal one, and one that has a mask token is refused.
+Hugging Face checkpoint is of a family that is known, or is taken for a causal one; another that has a mask token is
+refused.
 
     folder = open_folder(EMBEDDED); folder.config, folder.vocabulary, folder.layout
 """
@@ -17,8 +18,10 @@ from typing import Any
 
 from cuda_ext.rules import Verdict
 from diffusion.layout import Layout
+from diffusion.model import families
 from diffusion.model.config import EVERYTHING, ModelConfig, load_config, read_json
 from diffusion.model.tensors import Weight, open_tensors, weights
+from diffusion.model.vocab_files import added_tokens, built
 from diffusion.tokenizer import Tokenizer
 from diffusion.vocabulary import NONE, OURS, Vocabulary
 
@@ -27,7 +30,9 @@ FORMAT = 1  # of the card
 SHAPE_FIELDS = ("max_context", "shift", "context_sees", "canvas_sees")  # of `ModelConfig`, that a card may set
 POLICIES = ("threshold", "verdict")
 CAUSAL_CONTEXT = 1024  # tokens that a checkpoint without a card is shown, at most
-MASKS = ("<|mask|>", "<|MASK|>", "|<MASK>|", "<[MASK]>", "<[MASK_TOKEN]>", "<|mdm_mask|>", "<M>")
+MOST_ROWS = 2048  # of a public diffusion checkpoint: what the Dream family was trained on
+REFRESH = 8  # passes over an in-place canvas from one full pass to the next
+FAMILY_FIELDS = {"format", "name", "licence", "family", "refresh", "max_context"}  # of a card that names a family
 HASHED_BYTES = 1 << 28  # of a larger model only the header counts
 
 
@@ -36,7 +41,8 @@ class ModelFolder:
     """What a folder holds.
 
     `policy`: how a canvas is decoded, one of POLICIES. `verdict`: what of the verdict loop was fitted to the weights.
-    `name`, `licence`: for people.
+    `name`, `licence`: for people. `family`: of the table of public checkpoints, "" if of none. `refresh`: of a model
+    that fills in place, passes from one over all rows to the next; 1 is exact.
     """
 
     path: Path
@@ -47,11 +53,28 @@ class ModelFolder:
     name: str
     licence: str
     verdict: Verdict = Verdict()
+    family: str = ""
+    refresh: int = REFRESH
+
+    @property
+    def only_torch(self) -> str:
+        """Why the native library cannot run it; "" if it can."""
+        kind = "every row sees every row" if self.config.in_place else "context and canvas share their blocks"
+        return kind if self.config.in_place or self.config.on_grid else ""
+
+    @property
+    def shows_others(self) -> bool:
+        """Whether the context has a place for parts of other files."""
+        return not self.config.in_place and self.vocabulary.middle == NONE
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer; ValueError if it does not fit the model."""
         rows = 0 if self.vocabulary == OURS else self.config.vocab_size  # a checkpoint may have more rows than tokens
-        tokenizer = Tokenizer.load(self.path / "tokenizer.json", self.vocabulary, rows)
+        file = self.path / "tokenizer.json"
+        if file.exists() or not (self.path / "vocab.json").exists():
+            tokenizer = Tokenizer.load(file, self.vocabulary, rows)
+        else:
+            tokenizer = Tokenizer(built(self.path), self.vocabulary, rows)
         if tokenizer.vocab_size != self.config.vocab_size:
             raise ValueError(
                 f"{self.path}: tokenizer has {tokenizer.vocab_size} tokens, the model {self.config.vocab_size}"
@@ -68,8 +91,11 @@ def open_folder(path: Path) -> ModelFolder:
     if not (path / "config.json").is_file():
         raise ValueError(f"{path} is no model folder: it has no config.json")
     names = open_tensors(path).keys()
-    if (path / CARD).exists():
-        return from_card(path, read_json(path / CARD), names)
+    card = read_json(path / CARD) if (path / CARD).exists() else {}
+    if card and "family" not in card:
+        return from_card(path, card, names)
+    if (found := family_of(path, names, card)) is not None:
+        return family_folder(path, names, *found, card)
     config = load_config(path, names)
     if config.extras:
         return ModelFolder(path, config, OURS, Layout.of(config.max_context), "threshold", path.name, "")
@@ -80,7 +106,7 @@ def from_card(path: Path, card: Mapping[str, Any], names: Any) -> ModelFolder:
     """A folder with our card."""
     if card.get("format") != FORMAT:
         raise ValueError(f"{path / CARD} has format {card.get('format')!r}; this version reads {FORMAT}")
-    unknown = card.keys() - {"format", "name", "licence", "tokens", "policy", "verdict", *SHAPE_FIELDS}
+    unknown = card.keys() - {"format", "name", "licence", "tokens", "policy", "verdict", "refresh", *SHAPE_FIELDS}
     if unknown:
         raise ValueError(f"{path / CARD} has fields that are not known: {', '.join(sorted(unknown))}")
     shape = {name: card[name] for name in SHAPE_FIELDS if name in card}
@@ -95,7 +121,46 @@ def from_card(path: Path, card: Mapping[str, Any], names: Any) -> ModelFolder:
     layout = layout_of(path, config)
     name, licence = str(card.get("name", path.name)), str(card.get("licence", ""))
     verdict = verdict_of(path, card.get("verdict", {}))
-    return ModelFolder(path, config, vocabulary, layout, policy, name, licence, verdict)
+    if policy == "verdict" and (config.in_place or config.on_grid):
+        raise ValueError(f"{path / CARD}: policy verdict needs a context whose rows are causal")
+    return ModelFolder(path, config, vocabulary, layout, policy, name, licence, verdict, "", refresh_of(path, card))
+
+
+def family_of(path: Path, names: Any, card: Mapping[str, Any]) -> tuple[str, families.Family] | None:
+    """The family that the card names, or that the files show; None: of no family."""
+    values, tokens = read_json(path / "config.json"), added_tokens(path)
+    try:
+        if card:
+            return families.chosen(card["family"], tokens)
+        return families.recognised(values, tokens, names, str(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def family_folder(path: Path, names: Any, name: str, family: families.Family, card: Mapping[str, Any]) -> ModelFolder:
+    """A public diffusion checkpoint."""
+    if card and (card.get("format") != FORMAT or card.keys() - FAMILY_FIELDS):
+        raise ValueError(f"{path / CARD} with a family has format {FORMAT} and only {', '.join(sorted(FAMILY_FIELDS))}")
+    values = read_json(path / "config.json")
+    try:
+        tokens, sees = families.token_ids(family, values, added_tokens(path)), families.sees(family, values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    sees = sees or EVERYTHING
+    config = load_config(path, names, {"shift": family.shift, "context_sees": sees, "canvas_sees": sees})
+    config = replace(config, max_context=card.get("max_context", min(config.max_context, MOST_ROWS)))
+    vocabulary = vocabulary_of(path, tokens | {"also_ends": list(tokens["also_ends"])}, config)
+    people = str(card.get("name", path.name)), str(card.get("licence", ""))
+    layout, refresh = layout_of(path, config), refresh_of(path, card)
+    return ModelFolder(path, config, vocabulary, layout, "threshold", *people, Verdict(), name, refresh)
+
+
+def refresh_of(path: Path, card: Mapping[str, Any]) -> int:
+    """How often a pass is over all rows."""
+    refresh = card.get("refresh", REFRESH)
+    if not isinstance(refresh, int) or isinstance(refresh, bool) or not 1 <= refresh <= 1024:
+        raise ValueError(f"{path / CARD}: refresh must be a whole number from 1 to 1024, not {refresh!r}")
+    return refresh
 
 
 def verdict_of(path: Path, settings: Any) -> Verdict:
@@ -135,9 +200,8 @@ def layout_of(path: Path, config: ModelConfig) -> Layout:
 
 def causal_folder(path: Path, config: ModelConfig) -> ModelFolder:
     """A checkpoint without a card: an ordinary causal model, decoded token by token, the prefix alone in front."""
-    settings = read_json(path / "tokenizer.json").get("added_tokens", [])
-    added = {token.get("content"): token.get("id") for token in settings if isinstance(token, dict)}
-    masks = [token for token in MASKS if token in added]
+    added = added_tokens(path)
+    masks = [token for token in families.MASKS if token in added]
     if masks:
         raise ValueError(f"{path} has a mask token {masks[0]} but no {CARD} that says who sees whom")
     ends = read_json(path / "config.json").get("eos_token_id")
@@ -156,6 +220,7 @@ def write_card(folder: ModelFolder, to: Path) -> None:
     fitted = {name: value for name, value in asdict(folder.verdict).items() if value != getattr(Verdict(), name)}
     card = {"format": FORMAT, "name": folder.name, "licence": folder.licence, "tokens": tokens, "policy": folder.policy}
     card |= {"verdict": fitted} if fitted else {}
+    card |= {"refresh": folder.refresh} if folder.config.in_place else {}
     (to / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,7 +1,8 @@
 """The shape of a model and which of the known variations of one transformer it has.
 
 Rule: every field is checked for type and range on its own; whatever is wrong with a config.json becomes one ValueError
-that names the file and the field. Two kinds of file are read: ours, and that of Hugging Face's Llama, Qwen2 and Qwen3.
+that names the file and the field. Two kinds of file are read: ours, and that of Hugging Face's Llama, Qwen2 and Qwen3,
+which the families of `families.py` have as well.
 
     config = load_config(EMBEDDED, names=())
 """
@@ -14,10 +15,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from diffusion.model.families import MODEL_TYPES, PLAIN, plain
+
 EMBEDDED = Path(__file__).parents[1] / "weights"
 EVERYTHING = 2**30  # `context_sees`, `canvas_sees`: every row of the kind, before and behind
-HUGGING_FACE = ("llama", "qwen2", "qwen3")  # values of `model_type` whose tensors are the same transformer's
 MOST_CONTEXT = 1 << 20  # tokens
+HEADS = ("lm_head.weight", "model.transformer.ff_out.weight")  # an output matrix of its own; the last is LLaDA's
 
 # Field of ours: (smallest, largest). A vocabulary and a width beyond these do not fit 32-bit offsets.
 RANGES: dict[str, tuple[float, float]] = {
@@ -64,6 +67,16 @@ class ModelConfig:
     shift: bool = False
     context_sees: int = 1
     canvas_sees: int = EVERYTHING
+
+    @property
+    def in_place(self) -> bool:
+        """Whether every row sees every row, so that the canvas stands between prefix and suffix."""
+        return self.context_sees == EVERYTHING
+
+    @property
+    def on_grid(self) -> bool:
+        """Whether context and canvas are one sequence of blocks, counted from its start."""
+        return 1 < self.context_sees == self.canvas_sees < EVERYTHING
 
     def __post_init__(self) -> None:
         """Fill `d_head` in; ValueError names the field that cannot be."""
@@ -121,7 +134,9 @@ def load_config(path: Path, names: Collection[str] = (), card: Mapping[str, Any]
 
 def from_hugging_face(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """Our fields of a Hugging Face configuration; what the tensors tell (biases, norms, head) is read off `names`."""
+    values = plain(values)
     refuse_unknown(values)
+    head = any(name in names for name in HEADS)
     first = "model.layers.0.self_attn."
     heads = values.get("num_attention_heads")
     return {
@@ -137,7 +152,7 @@ def from_hugging_face(values: Mapping[str, Any], names: Collection[str]) -> dict
         "norm_eps": values.get("rms_norm_eps", 1e-6),
         "qkv_bias": first + "q_proj.bias" in names,
         "qk_norm": first + "q_norm.weight" in names,
-        "tied": "lm_head.weight" not in names or bool(values.get("tie_word_embeddings")),
+        "tied": not head or (values["model_type"] in PLAIN and bool(values.get("tie_word_embeddings"))),
         "extras": False,
         "canvas_sees": EVERYTHING,
     }
@@ -153,14 +168,14 @@ def rope(values: Mapping[str, Any]) -> dict[str, Any]:
 def refuse_unknown(values: Mapping[str, Any]) -> None:
     """ValueError for a transformer that is not the one we run."""
     kind = values.get("model_type")
-    if kind not in HUGGING_FACE:
-        raise ValueError(f"model_type {kind!r} is none of {', '.join(HUGGING_FACE)}")
+    if kind not in MODEL_TYPES:
+        raise ValueError(f"model_type {kind!r} is none of {', '.join(MODEL_TYPES)}")
     settings = rope(values)
     scaling = settings.get("rope_type", settings.get("type", "default"))
     if scaling not in ("default", None):
         raise ValueError(f"rotary scaling {scaling!r} is not supported")
     if values.get("hidden_act", "silu") != "silu":
         raise ValueError(f"hidden_act {values['hidden_act']!r} is not silu")
-    for name in ("mlp_bias", "use_sliding_window", "attention_out_bias"):
+    for name in ("mlp_bias", "use_sliding_window", "attention_out_bias", "use_mrope"):
         if values.get(name):
             raise ValueError(f"{name} is not supported")

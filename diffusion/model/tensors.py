@@ -40,6 +40,18 @@ HUGGING_FACE = {
     "gate_up.weight": ("model.layers.{}.mlp.gate_proj.weight", "model.layers.{}.mlp.up_proj.weight"),
     "down.weight": ("model.layers.{}.mlp.down_proj.weight",),
 }
+# The same of LLaDA, whose names are its own.
+LLADA = {
+    "embed.weight": ("model.transformer.wte.weight",),
+    "norm.weight": ("model.transformer.ln_f.weight",),
+    "head.weight": ("model.transformer.ff_out.weight",),
+    "attn_norm.weight": ("model.transformer.blocks.{}.attn_norm.weight",),
+    "mlp_norm.weight": ("model.transformer.blocks.{}.ff_norm.weight",),
+    "qkv.weight": tuple(f"model.transformer.blocks.{{}}.{part}_proj.weight" for part in "qkv"),
+    "o.weight": ("model.transformer.blocks.{}.attn_out.weight",),
+    "gate_up.weight": ("model.transformer.blocks.{}.ff_proj.weight", "model.transformer.blocks.{}.up_proj.weight"),
+    "down.weight": ("model.transformer.blocks.{}.ff_out.weight",),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,8 +169,9 @@ def sources(name: str, stored: Mapping[str, Stored]) -> tuple[str, ...]:
     """Names in the files of what a weight of ours is made of."""
     if "embed.weight" in stored:
         return (name,)
+    theirs = LLADA if LLADA["embed.weight"][0] in stored else HUGGING_FACE
     block, _, rest = name.removeprefix("blocks.").partition(".") if name.startswith("blocks.") else ("", "", name)
-    return tuple(source.format(block) for source in HUGGING_FACE.get(rest, (name,)))
+    return tuple(source.format(block) for source in theirs.get(rest, (name,)))
 
 
 def weights(stored: Mapping[str, Stored], config: ModelConfig, path: Path) -> dict[str, Weight]:

@@ -88,6 +88,7 @@ class ContextCache:
         self.k = torch.zeros(shape, dtype=dtype, device=device)
         self.v = torch.zeros(shape, dtype=dtype, device=device)
         self.ids: list[int] = []
+        self.behind = 0  # of the ids, the last ones: behind the canvas
 
     @property
     def capacity(self) -> int:
