@@ -117,6 +117,8 @@ def decide(canvas: Canvas, said: Said, threshold: float) -> np.ndarray:
     """
     rows = np.flatnonzero(canvas.masked)
     sure = rows[said.confidence[rows] >= threshold]
+    if not len(rows):
+        return canvas.ids  # all of it was there from the start
     if not len(sure):
         sure = rows[np.argmax(said.confidence[rows])][None]
     is_text = (said.probability > said.end) & (said.best != canvas.tokenizer.vocabulary.expand)

@@ -23,7 +23,7 @@ from diffusion.inplace import LENGTHS, InPlace, batch_logits, fit, fitted, turn_
 from diffusion.model.card import open_folder
 from diffusion.model.load import load_weights
 from diffusion.model.transformer import ContextCache
-from diffusion.request import Hole, InfillRequest
+from diffusion.request import Hole, InfillRequest, Start
 from diffusion.resizing import Said, decide
 from diffusion.tokenizer import Tokenizer
 from tests.foreign import IN_BLOCKS, IN_PLACE, N_TOKENS, PUBLISHED, theirs, write
@@ -259,6 +259,9 @@ def test_every_kind_of_hole_is_filled(name: str, written: dict[str, Path]) -> No
         assert list(engine.infill(request, lambda: True)) == []
         [late] = engine.infill(InfillRequest(request.prefix, suffix, middle, deadline_ms=0.0), lambda: False)
         assert late.done and late.reason == "deadline"
+    start = Start((("urn 1", 1.0),))
+    *_, whole = engine.infill(InfillRequest("def f():\n    ret", "\n", (Hole(16),), start=start), lambda: False)
+    assert whole.done and not whole.masked
 
 
 def test_refresh_1_is_exact_and_the_card_sets_it(tmp_path: Path) -> None:
