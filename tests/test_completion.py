@@ -23,8 +23,8 @@ SAID = "value = compute(name)\n" * 3
 class Says:
     """An engine that says a text in two drafts, and notes what it was asked."""
 
-    def __init__(self, text: str = "", **info: object) -> None:
-        self.text = text
+    def __init__(self, text: str = "", reason: str = "complete", **info: object) -> None:
+        self.text, self.reason = text, reason
         self.info: dict[str, object] = info
         self.asked: list[InfillRequest] = []
         self.prepared: list[InfillRequest] = []
@@ -34,7 +34,7 @@ class Says:
         tokens = ((0, len(self.text), 0.9),)
         for step in (1, 2):
             if not cancelled():
-                yield Draft(step, self.text, (), 0.9, step, step == 2, "complete" if step == 2 else "", tokens)
+                yield Draft(step, self.text, (), 0.9, step, step == 2, self.reason if step == 2 else "", tokens)
 
     def prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> None:
         self.prepared.append(request)
@@ -90,6 +90,20 @@ def test_by_hand_the_model_is_asked_and_what_is_on_screen_stays_the_first() -> N
     assert answer(ask("x = call(¦\n", known, invoked=True), Says("other, name)"))[0] == ["value)", "other, name)"]
     assert answer(ask("x = call(¦\n", known, invoked=True, candidates=1), Says("other, name)"))[0] == ["value)"]
     assert answer(ask("x = call(¦\n", known, live_canvas=False), Says("other, name)"))[0] == ["other, name)"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "text", "shown"),
+    [
+        ("length", "a = 1\n    b = 2\n    c = call(", "a = 1\n    b = 2"),
+        ("deadline", "a = 1\n    b.", "a = 1"),
+        ("complete", "a = 1\n    b = 2", "a = 1\n    b = 2"),
+        ("length", "call(a", "call(a"),  # the only line there is
+    ],
+)
+def test_of_several_lines_the_one_that_breaks_off_is_not_shown(reason: str, text: str, shown: str) -> None:
+    question = ask("def f():\n    ¦\n", invoked=True, candidates=1, syntax_feedback=False)
+    assert answer(question, Says(text, reason))[0] == [shown]
 
 
 def test_a_cancelled_completion_has_no_answer() -> None:

@@ -170,6 +170,11 @@ def cut_repeated_lines(text: str, left: str, after: str) -> int:
     return len(text)
 
 
+def whole_lines(text: str, kept: str) -> str:
+    """Return a text that no end was found for without its last line, which breaks off, where there are others."""
+    return text.removesuffix(kept).rpartition("\n")[0] or text
+
+
 def cut_trailing_space(text: str, after: str) -> int:
     """Cut spaces and empty lines at the end, where the hole ends its line."""
     return len(text.rstrip()) if after[:1] in ("", "\n") else len(text)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 from diffusion.confidence import cut, settled
 from diffusion.recall import starts
-from diffusion.request import FROM_MASKS, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
+from diffusion.request import FROM_MASKS, NO_END, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
 from lsp_server.options import Options
 from lsp_server.suggest import cleanup, context, feedback, holes, live, prose, refusals
 from lsp_server.suggest.candidates import ALTERNATIVE, Infills, Verdict, propose
@@ -256,7 +256,8 @@ def show(place: Place, draft: Draft) -> None:
 
 def judged(place: Place, draft: Draft) -> Verdict:
     """Return what of a finished draft would be shown, and what of it breaks the file."""
-    text = cleanup.cleaned(draft.text, place.frame)
+    whole = cleanup.whole_lines(draft.text, place.frame.kept) if draft.reason in NO_END else draft.text
+    text = cleanup.cleaned(whole, place.frame)
     feeds_back = place.question.options.syntax_feedback
     broken = feedback.broken_spans(place.snapshot, place.plan, text) if feeds_back else ()
     if not broken:
@@ -264,7 +265,7 @@ def judged(place: Place, draft: Draft) -> Verdict:
     place.tell(News(counted="broken"))
     unsure = draft.reason == UNSURE  # what was cut there is not finished, which is not wrong
     fit = partial(cleanup.cleaned, frame=place.frame)
-    sound = feedback.sound_part(place.snapshot, place.plan, draft.text, fit, words=unsure)
+    sound = feedback.sound_part(place.snapshot, place.plan, whole, fit, words=unsure)
     return Verdict(sound) if unsure else Verdict(text, broken, sound)
 
 
