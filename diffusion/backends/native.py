@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from cuda_ext import native
-from cuda_ext.rules import BREAK, END, LEFT, MAX_ROWS, RIGHT, SPECIAL, Policy, Verdict
+from cuda_ext.rules import BREAK, END, HISTORY, LEFT, MAX_ROWS, RIGHT, SPECIAL, Policy, Verdict
 from diffusion.canvas import Canvas, ended
 from diffusion.device import parse_device
 from diffusion.model.card import ModelFolder
@@ -126,7 +126,7 @@ class NativeBackend:
         """Draft and verdict; the cache keeps what was decided."""
         if not cache.ids:
             raise ValueError("only a context that is not empty judges drafts")
-        return self._run(cache, canvas, verdict_control(canvas, policy, request, cache.ids[-1]), cancelled)
+        return self._run(cache, canvas, verdict_control(canvas, policy, request, cache.ids), cancelled)
 
     def _run(
         self, cache: NativeContext, canvas: Canvas, control: native.Control, cancelled: Callable[[], bool]
@@ -208,10 +208,12 @@ def control_of(canvas: Canvas, policy: Policy, request: InfillRequest) -> native
     return control
 
 
-def verdict_control(canvas: Canvas, policy: Verdict, request: InfillRequest, last_id: int) -> native.Control:
-    """What the native loop is told of a verdict run; `last_id` is the context's last token."""
-    control = any_control(canvas, request)
-    control.verdict, control.last_id, control.draft_above = 1, last_id, policy.draft_above
+def verdict_control(canvas: Canvas, policy: Verdict, request: InfillRequest, context: list[int]) -> native.Control:
+    """What the native loop is told of a verdict run behind `context`."""
+    control, history = any_control(canvas, request), context[-HISTORY:] if policy.look_up else []
+    control.verdict, control.last_id, control.draft_above = 1, context[-1], policy.draft_above
+    control.look_up, control.n_history = policy.look_up, len(history)
+    control.history[: len(history)] = history
     control.judge_rows, control.patience, control.rest = policy.judge_rows, policy.patience, policy.rest
     control.canvas_rows = 0 if canvas.mask_id == NONE else policy.canvas_rows
     drafted = canvas.proposed_by(request.start) if request.start else []
