@@ -31,7 +31,6 @@ from lsp_server.protocol import Protocol, at_once
 from lsp_server.session import Session
 from lsp_server.suggest import drafts
 from lsp_server.suggest.completion import Question
-from lsp_server.text.lines import Edit
 from lsp_server.text.uris import key_of
 
 if TYPE_CHECKING:
@@ -138,15 +137,8 @@ def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
 def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
     """Apply changes to a document."""
     document = params.text_document
-    ls.session.changed(key_of(document.uri), document.version, [_edit(change) for change in params.content_changes])
-
-
-def _edit(change: types.TextDocumentContentChangeEvent) -> Edit | str:
-    """Return a content change in our own words."""
-    if isinstance(change, types.TextDocumentContentChangeWholeDocument):
-        return change.text
-    start, end = change.range.start, change.range.end
-    return Edit((start.line, start.character), (end.line, end.character), change.text)
+    edits: Any = params.content_changes  # in our own words already: protocol.py reads them so
+    ls.session.changed(key_of(document.uri), document.version, edits)
 
 
 def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:

@@ -187,7 +187,7 @@ def test_ahead_of_time_the_beginning_is_encoded_and_other_files_are_looked_at() 
 
 
 def test_a_document_that_is_refused_is_neither_completed_nor_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusals, "refusal", lambda snapshot, options: "it holds a secret")
+    monkeypatch.setattr(refusals, "refusal", lambda snapshot, options, invoked=False: "it holds a secret")
     engine, question = Says("1"), ask("x = ¦\n", drafts=True)
     assert answer(question, engine) == ([], [])
     completion.prepare(question.snapshot, (), Options(), Related(), engine, lambda: False)

@@ -74,10 +74,11 @@ def test_a_text_that_holds_a_key_is_neither_completed_nor_context(tmp_path: Path
     assert may_be_context(doc(uri), Options())
 
 
-def test_what_git_ignores_is_completed_but_no_context(tmp_path: Path) -> None:
+def test_what_git_ignores_is_completed_when_asked_by_hand_and_no_context(tmp_path: Path) -> None:
     (tmp_path / ".gitignore").write_text("a.py\n")
     uri = (tmp_path / "a.py").as_uri()
-    assert refusal(doc(uri), Options()) == ""
+    assert refusal(doc(uri), Options()) == "git ignores it"
+    assert refusal(doc(uri), Options(), invoked=True) == ""
     assert not may_be_context(doc(uri), Options())
 
 

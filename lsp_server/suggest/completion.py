@@ -115,10 +115,10 @@ def complete(
     question: Question, related: Related, tell: Tell, engine: Engine, cancelled: Cancelled
 ) -> list[Suggestion] | None:
     """Return suggestions, best first, or None when cancelled."""
-    if refusal := refusals.refusal(question.snapshot, question.options):
+    until_s = time.perf_counter() + question.options.deadline_ms / 1000 if question.options.deadline_ms else None
+    if refusal := refusals.refusal(question.snapshot, question.options, question.invoked):
         logger.info("no completion: %s", refusal)
         return []
-    until_s = time.perf_counter() + question.options.deadline_ms / 1000 if question.options.deadline_ms else None
     place = place_of(question, tell)
     if place is None:
         return []

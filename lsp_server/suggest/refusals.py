@@ -33,12 +33,17 @@ def name_refusal(uri: str, language: str, options: Options) -> str:
     return ""
 
 
-def refusal(snapshot: Snapshot, options: Options) -> str:
-    """Return why a document is refused, by its name, its text or what it links to; asks the disk."""
-    named = name_refusal(snapshot.uri, snapshot.language, options)
-    return named or secrets.secret_in(snapshot.uri, snapshot.version, snapshot.text, options.secret_patterns)
+def refusal(snapshot: Snapshot, options: Options, invoked: bool = False) -> str:
+    """Return why a document is refused, by its name, its text or what it links to; asks the disk, and git.
+
+    What git ignores is completed for whoever asks by hand (`invoked`).
+    """
+    if refused := name_refusal(snapshot.uri, snapshot.language, options):
+        return refused
+    found = secrets.secret_in(snapshot.uri, snapshot.version, snapshot.text, options.secret_patterns)
+    return found or ("git ignores it" if not invoked and is_ignored(snapshot.uri) else "")
 
 
 def may_be_context(snapshot: Snapshot, options: Options) -> bool:
-    """Tell whether a document may be shown to the model for another: not refused, and not ignored by git; asks both."""
-    return not refusal(snapshot, options) and not is_ignored(snapshot.uri)
+    """Tell whether a document may be shown to the model for another; asks the disk, and git."""
+    return not refusal(snapshot, options)

@@ -10,7 +10,6 @@ query, its grammar to pyproject.toml, a few lines to `tests/cursor_situations.py
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -45,12 +44,6 @@ TEXT_BLOCKS = SLASHES._replace(long_quotes=(('"""', '"""'),))
 HASHES = Lexis(("#",))
 PYTHON = HASHES._replace(long_quotes=(('"""', '"""'), ("'''", "'''")), code=(r"\b(?i:[ft]r?|r[ft])[\"']", r"\{\{?"))
 
-DEFINITION = re.compile(
-    r"^[ \t]*(?:export |public |private |static |pub |async )*(?:def|class|function|fn|func|struct|interface|type|enum)"
-    r"\s+(?:\([^)\n]*\)\s*)?(?P<name>\w+)[^\n]*",
-    re.MULTILINE,
-)
-
 
 @dataclass(frozen=True)
 class Language:
@@ -66,7 +59,6 @@ class Language:
         lexis: its comments and strings, for code that does not parse.
         body_opener: what ends the header of a block that may be offered with it; "" if none is.
         has_docstrings: whether a string that is a statement of its own is documentation.
-        definition: the first line of a definition, with a group `name`.
     """
 
     id: str
@@ -78,7 +70,6 @@ class Language:
     lexis: Lexis = SLASHES
     body_opener: str = ""
     has_docstrings: bool = False
-    definition: re.Pattern[str] = DEFINITION
 
 
 _JAVASCRIPT = Language(
