@@ -111,7 +111,7 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
 
 (cl-defmethod eglot-handle-notification
   ((_server mezzotint-server) (_method (eql mezzotint/status)) &key state message kind uri &allow-other-keys)
-  "Show the STATE of the server, and its MESSAGE, which is of this KIND and about URI."
+  "Show the STATE of the server, and its MESSAGE, of this KIND and about URI."
   (setq mezzotint--reason (and (member kind '("Inactive" "Warning")) (list kind message (or uri ""))))
   (mezzotint--set-status state message))
 
@@ -121,7 +121,7 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
   (force-mode-line-update t))
 
 (defun mezzotint--look ()
-  "What the mode line says of this buffer, and why: a pair of strings."
+  "This buffer's state for the mode line, and the reason: a pair of strings."
   (pcase-let ((`(,kind ,message ,uri) mezzotint--reason))
     (cond ((equal (car mezzotint--status) "error") mezzotint--status)
           ((and kind (or (equal uri "") (equal uri (mezzotint--uri))))
@@ -133,18 +133,18 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
   (plist-get (eglot--TextDocumentIdentifier) :uri))
 
 (defun mezzotint--lighter ()
-  "Text for the mode line; where nothing is offered the mouse shows why."
+  "Text for the mode line, with the reason as its help text."
   (pcase-let ((`(,look . ,why) (mezzotint--look)))
     (propertize (format " Mz[%s]" look) 'help-echo (if (string-empty-p why) "Mezzotint" (concat "Mezzotint: " why)))))
 
 (defun mezzotint-status ()
-  "Say what the server does, or why it offers nothing here."
+  "Say the state of the server, or the reason for no suggestions here."
   (interactive)
   (pcase-let ((`(,look . ,why) (mezzotint--look)))
     (message "Mezzotint: %s%s" look (if (string-empty-p why) "" (format " (%s)" why)))))
 
 (defun mezzotint-snooze (minutes)
-  "Offer nothing by itself for MINUTES; 0 ends that."
+  "Offer nothing unasked for MINUTES; 0 ends that."
   (interactive "nSnooze for so many minutes (0 ends it): ")
   (let ((server (or (mezzotint--server) (user-error "Mezzotint: no server runs here"))))
     (mezzotint-dismiss)

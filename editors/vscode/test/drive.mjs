@@ -94,6 +94,8 @@ const operations = {
     await page.waitForSelector(`.quick-input-widget .monaco-list-row[aria-label^="${title}"]`, { timeout: 20_000 });
     await page.keyboard.press("Enter");
   },
+  /** Choose an entry of a list that a command shows. */
+  pick: (label) => page.locator(`.quick-input-widget .monaco-list-row[aria-label^="${label}"]`).click({ timeout: 20_000 }),
   press: (key) => page.keyboard.press(key),
   type: (text, delay_ms = 0) => page.keyboard.type(text, { delay: delay_ms }),
   click: (selector) => page.locator(selector).first().click({ timeout: 20_000 }),
