@@ -358,7 +358,7 @@ def test_settings_change_while_the_server_runs(code: Code, name: str) -> None:
 def test_the_status_says_why_nothing_is_offered_and_for_this_file_alone(code: Code, name: str) -> None:
     code.type("  # a")
     code.until(lambda seen: seen["status"] == "Mezzotint, off: comments are completed when asked by hand only")
-    code.open("main.py", 1, 1)
+    code.open("first.py", LINE, COLUMN)
     code.until(lambda seen: seen["status"] == "Mezzotint, idle: ready")
 
 
