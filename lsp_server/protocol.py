@@ -16,6 +16,7 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidRequest, JsonRpcSer
 from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.language_server import lsp_method
 
+from lsp_server.settings import Ways, ways_of
 from lsp_server.suggest.drafts import DRAFT
 from lsp_server.text.lines import Edit, Point
 from lsp_server.writers import QuietWriter
@@ -83,6 +84,7 @@ class Protocol(LanguageServerProtocol):
         converter.register_structure_hook(types.Position, read_position)
         converter.register_structure_hook(_CHANGE, read_change)
         super().__init__(server, converter)
+        self.ways = Ways()
 
     def notify(self, method: str, params: Any | None = None) -> None:
         """Send a notification; a client that does not keep up gets no drafts but the done ones."""
@@ -100,6 +102,7 @@ class Protocol(LanguageServerProtocol):
         if "jsonrpc" not in data:  # an object inside a message: each is shown to us, and there may be thousands
             return data
         if data.get("method") == types.INITIALIZE and isinstance(data.get("params"), dict):
+            self.ways = ways_of(data["params"].get("capabilities"))
             data["params"]["capabilities"] = read_capabilities(data["params"].get("capabilities"))
         if "method" in data and self.get_message_type(str(data["method"])) is None:
             data.setdefault("params", None)  # JSON-RPC lets a message leave them out

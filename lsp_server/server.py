@@ -22,15 +22,16 @@ from lsp_server import __version__, quickstart  # noqa: F401  (quickstart before
 
 # isort: split
 from lsprotocol import types
-from pygls.exceptions import JsonRpcParseError
+from pygls.exceptions import JsonRpcInvalidParams, JsonRpcParseError
 from pygls.lsp.server import LanguageServer
 
-from lsp_server import logs, transports
+from lsp_server import logs, settings, snooze, transports
 from lsp_server.options import Options
 from lsp_server.protocol import Protocol, at_once
 from lsp_server.session import Session
 from lsp_server.suggest import drafts
 from lsp_server.suggest.completion import Question
+from lsp_server.text.lines import Edit, Point
 from lsp_server.text.uris import key_of
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ async def initialized(ls: Server, params: types.InitializedParams) -> None:
     """Begin to load the model."""
     ls.session.start()
     await ls.show_loading()
+    await settings.register(ls)
 
 
 def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
@@ -141,6 +143,11 @@ def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
     ls.session.changed(key_of(document.uri), document.version, edits)
 
 
+def _points(span: types.Range) -> tuple[Point, Point]:
+    """Return the ends of a range in our own words."""
+    return (span.start.line, span.start.character), (span.end.line, span.end.character)
+
+
 def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
     """Forget a document."""
     ls.session.closed(key_of(params.text_document.uri))
@@ -149,8 +156,10 @@ def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
 @at_once
 def inline_completion(ls: Server, params: types.InlineCompletionParams) -> Answer[types.InlineCompletionList]:
     """Answer with suggestions, best first: one if the client asks by itself; null if a newer request superseded it."""
-    invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-    return _answer(ls, _look(ls, params, invoked), drafts.inline_list)
+    context, selected = params.context, params.context.selected_completion_info
+    invoked = context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+    entry = None if selected is None else Edit(*_points(selected.range), selected.text)
+    return _answer(ls, _look(ls, params, invoked, entry), drafts.inline_list)
 
 
 @at_once
@@ -159,11 +168,12 @@ def completion(ls: Server, params: types.CompletionParams) -> Answer[types.Compl
     return _answer(ls, _look(ls, params), drafts.completion_list)
 
 
-def _look(ls: Server, params: Where, invoked: bool = False) -> Question | None:
+def _look(ls: Server, params: Where, invoked: bool = False, entry: Edit | None = None) -> Question | None:
     """Return what is asked, of the documents as they are while it is read: changes that follow may be here already."""
     try:
         uri, position = key_of(params.text_document.uri), params.position
-        return ls.session.look(uri, position.line, position.character, params.work_done_token, invoked=invoked)
+        where = uri, position.line, position.character
+        return ls.session.look(*where, params.work_done_token, invoked=invoked, entry=entry)
     except Exception as error:
         _failed(ls, error)
         return None
@@ -197,6 +207,14 @@ def did_accept(ls: Server, params: Any) -> None:
     ls.session.accepted[str(getattr(params, "kind", "full"))] += 1
 
 
+def pause(ls: Server, params: Any) -> dict[str, Any]:
+    """Offer nothing by itself for some minutes; return until when."""
+    try:
+        return ls.session.snooze.set(snooze.minutes_of(params))
+    except ValueError as error:
+        raise JsonRpcInvalidParams(str(error)) from None
+
+
 def stats(ls: Server, params: Any) -> dict[str, Any]:
     """Return the session's counters."""
     return ls.session.stats()
@@ -226,6 +244,8 @@ def build(load: Callable[[Options], Infiller] = load_engine, log_level: str | No
         "mezzotint/didShow": did_show,
         "mezzotint/didAccept": did_accept,
         "mezzotint/stats": stats,
+        "mezzotint/snooze": pause,
+        types.WORKSPACE_DID_CHANGE_CONFIGURATION: settings.did_change,
     }
     for method, handler in handlers.items():
         server.feature(method)(handler)

@@ -61,6 +61,9 @@ class Job:
             pass
 
 
+RELOAD = Job("", lambda engine, cancelled: None, ahead=True)  # stands for it in the thread's loop
+
+
 class Worker:
     """One thread, one engine, and the jobs that wait for it."""
 
@@ -72,7 +75,7 @@ class Worker:
         self._waiting: list[Job] = []
         self._running: Job | None = None
         self._changed = threading.Condition()
-        self._ending = False
+        self._ending = self._stale = False
         self._deaths = 0
         self._thread: threading.Thread | None = None
         self.counts: Counter[str] = Counter()
@@ -96,6 +99,12 @@ class Worker:
                 thread = threading.Thread(target=self._run, name="model", daemon=True)
                 thread.start()
                 self._thread = thread
+
+    def reload(self) -> None:
+        """Load the engine anew, when what runs has ended; what waits is done by the new one."""
+        with self._changed:
+            self._stale = self._thread is not None
+            self._changed.notify()
 
     def submit(self, job: Job) -> Job:
         """Queue a job; older ones of the same document are answered None, and work done ahead gives way.
@@ -181,7 +190,9 @@ class Worker:
         """Load, then work until the end."""
         failure = self._load_engine()
         while (job := self._next()) is not None:
-            if failure is not None or self._engine is None:
+            if job is RELOAD:
+                failure = self._load_engine()
+            elif failure is not None or self._engine is None:
                 job.resolve(None, failure)
             else:
                 self._do(self._engine, job)
@@ -190,6 +201,7 @@ class Worker:
 
     def _load_engine(self) -> EngineFailedError | None:
         """Load the engine; return the failure every request gets if that does not work."""
+        self._stale, self._engine = False, None  # two models may not fit into memory
         self._on_state("loading", "")
         try:
             self._engine = self._load()
@@ -204,10 +216,12 @@ class Worker:
     def _next(self) -> Job | None:
         """Wait for the newest request, or else for something to do ahead; None at the end."""
         with self._changed:
-            while not self._waiting and not self._ending:
+            while not (self._waiting or self._ending or self._stale):
                 self._changed.wait()
             if self._ending:
                 return None
+            if self._stale:
+                return RELOAD
             requests = [job for job in self._waiting if not job.ahead]
             self._running = requests[-1] if requests else self._waiting[-1]
             self._waiting.remove(self._running)

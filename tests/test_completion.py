@@ -12,6 +12,7 @@ from diffusion.request import FROM_MASKS, Draft, InfillRequest
 from lsp_server.options import Options
 from lsp_server.suggest import completion, live, refusals
 from lsp_server.suggest.completion import ASKED, News, Question, complete
+from lsp_server.suggest.reasons import Refusal
 from lsp_server.suggest.related import Related
 from lsp_server.text.documents import Snapshot, snapshot
 
@@ -187,8 +188,9 @@ def test_ahead_of_time_the_beginning_is_encoded_and_other_files_are_looked_at() 
 
 
 def test_a_document_that_is_refused_is_neither_completed_nor_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusals, "refusal", lambda snapshot, options, invoked=False: "it holds a secret")
+    refused = Refusal("secret", "it holds a key")
+    monkeypatch.setattr(refusals, "refusal", lambda snapshot, options, invoked=False: refused)
     engine, question = Says("1"), ask("x = ¦\n", drafts=True)
-    assert answer(question, engine) == ([], [])
+    assert answer(question, engine) == ([], [News(refused=Refusal("secret", "it holds a key"))])
     completion.prepare(question.snapshot, (), Options(), Related(), engine, lambda: False)
     assert engine.asked == engine.prepared == []

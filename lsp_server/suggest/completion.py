@@ -25,8 +25,10 @@ from lsp_server.suggest import cleanup, context, feedback, holes, live, prose, r
 from lsp_server.suggest.candidates import ALTERNATIVE, Infills, Verdict, propose
 from lsp_server.suggest.drafts import Suggestion, draft_params
 from lsp_server.suggest.holes import Plan
+from lsp_server.suggest.reasons import ALLOWED, Refusal
 from lsp_server.suggest.related import Related
 from lsp_server.text.documents import Snapshot
+from lsp_server.text.lines import Edit
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class Question:
     """All that a completion depends on, as it was when the client asked.
 
     `others`: documents of the same language. `known`: what was suggested in this one. `invoked`: asked for by hand,
-    which brings several suggestions, and all of each; who types gets what is sure enough.
+    which brings several suggestions, and all of each; who types gets what is sure enough. `entry`: of a popup menu.
     """
 
     snapshot: Snapshot
@@ -58,6 +60,7 @@ class Question:
     column: int
     token: int | str | None = None
     invoked: bool = False
+    entry: Edit | None = None
 
     @property
     def least(self) -> float:
@@ -66,11 +69,15 @@ class Question:
 
 
 class News(NamedTuple):
-    """What the event loop is told meanwhile: a draft for the client, something to remember, a counter to count up."""
+    """What the event loop is told meanwhile: a draft for the client, something to remember, a counter to count up.
+
+    `refused` is told once it is known whether the question is refused; of one that is not, it is ALLOWED.
+    """
 
     draft: dict[str, Any] | None = None
     remembered: live.Suggestion | None = None
     counted: str = ""
+    refused: Refusal | None = None
 
 
 Tell = Callable[[News], None]
@@ -117,7 +124,8 @@ def complete(
     """Return suggestions, best first, or None when cancelled."""
     until_s = time.perf_counter() + question.options.deadline_ms / 1000 if question.options.deadline_ms else None
     if refusal := refusals.refusal(question.snapshot, question.options, question.invoked):
-        logger.info("no completion: %s", refusal)
+        logger.info("no completion: %s", refusal.message)
+        tell(News(refused=refusal))
         return []
     place = place_of(question, tell)
     if place is None:
@@ -147,8 +155,11 @@ def place_of(question: Question, tell: Tell) -> Place | None:
         return None
     place = Place(question, plan, tell)
     refusal = prose.refusal(snapshot, offset, options, question.invoked)
-    if refusal and not live.rest(question.known, place.around):  # what is on screen may run through a comment
-        logger.info("no completion: %s", refusal)
+    if refusal and live.rest(question.known, place.around):  # what is on screen may run through a comment
+        refusal = ALLOWED
+    tell(News(refused=refusal))
+    if refusal:
+        logger.info("no completion: %s", refusal.message)
         return None
     return place
 

@@ -136,6 +136,12 @@ class Document:
             self._text, self._lines, self._snapshot = "", [0], None
             self._trees.replaced()
 
+    def limit(self, max_bytes: int) -> None:
+        """Change the largest size; a text that was dropped stays away until it comes whole."""
+        self.max_bytes = max_bytes
+        if not self.too_large:
+            self._check_size()
+
     def change(self, version: int, edits: Sequence[Edit | str]) -> None:
         """Apply the content changes of one `didChange`, in order; a plain string replaces everything."""
         self.version = version
@@ -205,6 +211,12 @@ class Documents:
         self._open: dict[str, Document] = {}
         self._closed: list[Snapshot] = []
         self._uses = itertools.count(1)
+
+    def limit(self, max_bytes: int) -> None:
+        """Change the largest size of documents; the text of one that was too large has to be sent again."""
+        self.max_bytes = max_bytes
+        for document in self._open.values():
+            document.limit(max_bytes)
 
     def open(self, uri: str, version: int, language_id: str, text: str) -> Document:
         """Take a document that the editor opened (again)."""

@@ -218,6 +218,50 @@ def test_moving_away_takes_it_away(editor: Emacs) -> None:
     editor.until(lambda: not editor.ghost(), "the suggestion to go")
 
 
+def lighter(editor: Emacs) -> tuple[str, str]:
+    """The mode line's word for this buffer, and what the mouse shows."""
+    return editor.string("(mezzotint--lighter)"), editor.string("(get-text-property 0 'help-echo (mezzotint--lighter))")
+
+
+def test_the_mode_line_says_why_nothing_is_offered_in_this_buffer(editor: Emacs) -> None:
+    editor.eval("(goto-char (point-max))")
+    editor.type("# a note")
+    editor.until(lambda: lighter(editor)[0] == " Mz[off]", "the reason")
+    assert lighter(editor)[1] == "Mezzotint: comments are completed when asked by hand only"
+    editor.eval('(find-file (expand-file-name "other.py"))')
+    editor.until(lambda: lighter(editor)[0] == " Mz[idle]", "the other buffer's")
+
+
+def test_a_snooze_takes_suggestions_away_and_ends(editor: Emacs) -> None:
+    suggested(editor)
+    editor.eval("(mezzotint-snooze 5)")
+    editor.until(lambda: "paused until" in lighter(editor)[1], "the pause")
+    assert editor.ghost() == ""
+    editor.type("x", "BSpace")
+    editor.until(lambda: editor.text().endswith("os.path."), "the typed text")
+    editor.answered()
+    assert editor.ghost() == ""
+    editor.eval("(mezzotint-snooze 0)")
+    editor.until(lambda: lighter(editor)[0] == " Mz[idle]", "the end of the pause")
+    editor.type("x", "BSpace")
+    editor.shows(SIZES)
+
+
+def test_settings_change_while_the_server_runs(editor: Emacs) -> None:
+    suggested(editor)
+    pid = editor.server_pid()
+    change = "(let ((eglot-workspace-configuration '(:mezzotint {})))" + (
+        " (eglot-signal-didChangeConfiguration (eglot-current-server)))"
+    )
+    editor.eval(change.format('(:disabledLanguages ["python"])'))
+    editor.type("x", "BSpace")
+    editor.until(lambda: "is disabled" in lighter(editor)[1], "the reason")
+    editor.eval(change.format('(:comments "on")'))
+    editor.type("x", "BSpace")
+    editor.shows(SIZES)
+    assert editor.server_pid() == pid
+
+
 def test_completion_at_point_works_with_eglot_alone(tmp_path: Path) -> None:
     head, _, rest = INIT.partition("(load ")
     server = '{python} "-m" "lsp_server" {engine}'

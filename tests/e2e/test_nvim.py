@@ -302,6 +302,43 @@ def test_a_plugin_that_is_loaded_late_finds_the_open_file(tmp_path: Path) -> Non
         editor.close()
 
 
+def test_the_status_says_why_nothing_is_offered_in_this_buffer(editor: Neovim) -> None:
+    editor.type("Go# a note")
+    editor.until(lambda: "comments are completed when asked by hand only" in editor.status(), "the reason")
+    assert editor.status().startswith("mezzotint: off (")
+    editor.nvim.command("stopinsert")
+    editor.nvim.command("hide edit other.py")
+    assert editor.status() == "mezzotint: idle"
+
+
+def test_a_snooze_takes_suggestions_away_and_ends(editor: Neovim) -> None:
+    suggested(editor)
+    editor.nvim.command("Mezzotint snooze 5")
+    editor.until(lambda: "paused until" in editor.status(), "the pause")
+    assert editor.marks() == []
+    editor.type("x<BS>")
+    editor.until(lambda: editor.text().endswith("os.path.\n"), "the typed text")
+    editor.answered()
+    assert editor.marks() == []
+    editor.nvim.command("Mezzotint snooze 0")
+    editor.ready()
+    editor.type("x<BS>")
+    editor.shows(SIZES)
+
+
+def test_settings_change_while_the_server_runs(editor: Neovim) -> None:
+    suggested(editor)
+    pid = editor.server_pid()
+    change = "require('mezzotint.client').get():notify('workspace/didChangeConfiguration', {settings = ...})"
+    editor.lua(change, {"mezzotint": {"disabledLanguages": ["python"]}})
+    editor.type("x<BS>")
+    editor.until(lambda: "language 'python' is disabled" in editor.status(), "the reason")
+    editor.lua(change, {"mezzotint": {}})
+    editor.type("x<BS>")
+    editor.shows(SIZES)
+    assert editor.server_pid() == pid
+
+
 def test_no_ghost_text_while_the_popup_menu_is_open(editor: Neovim) -> None:
     suggested(editor)
     editor.type("<C-n>")

@@ -33,6 +33,7 @@ RULES = (
 )
 NEXT_WORD = "Control+ArrowRight"
 NEXT_CANDIDATE, PREVIOUS_CANDIDATE = "Alt+BracketRight", "Alt+BracketLeft"
+CHANGED = "workspace/didChangeConfiguration"
 STILL_MS = 300  # of a screen that shows the server's last answer
 
 
@@ -336,16 +337,72 @@ def test_typing_what_a_draft_says_keeps_the_rest_of_it(code: Code, name: str) ->
     assert code.text(name) == with_line("self." + first)
 
 
+def setting(code: Code, **changed: object) -> None:
+    """Change settings, and wait until the server has asked for them."""
+    told = code.server_log(code.server_pid()).count(CHANGED)
+    code.settings(**changed)
+    code.until(lambda seen: code.server_log(code.server_pid()).count(CHANGED) > told)
+
+
+def test_settings_change_while_the_server_runs(code: Code, name: str) -> None:
+    pid = code.server_pid()
+    setting(code, maxFileBytes=10)
+    code.type(".")
+    code.until(lambda seen: seen["status"] == "Mezzotint, off: it is larger than maxFileBytes")
+    setting(code, maxFileBytes=1_000_000)
+    assert code.server_pid() == pid
+    assert code.look()["messages"] == []
+    code.open("first.py", LINE, COLUMN)  # it has not been too large: its text was not dropped
+
+
+def test_the_status_says_why_nothing_is_offered_and_for_this_file_alone(code: Code, name: str) -> None:
+    code.type("  # a")
+    code.until(lambda seen: seen["status"] == "Mezzotint, off: comments are completed when asked by hand only")
+    code.open("first.py", LINE, COLUMN)
+    code.until(lambda seen: seen["status"] == "Mezzotint, idle: ready")
+
+
+def test_a_snooze_hides_suggestions_and_by_hand_they_come(code: Code, name: str) -> None:
+    code.do("command", "Mezzotint: Snooze")
+    code.do("pick", "5 minutes")
+    code.until(lambda seen: seen["status"].startswith("Mezzotint, off: paused until "))
+    asked = code.n_asked()
+    code.type(".")
+    code.until(lambda seen: code.n_asked() > asked)
+    time.sleep(STILL_MS / 1000)
+    assert not seen_suggestion(code.look())
+    code.do("command", "Trigger Inline Suggestion")
+    code.until(lambda seen: seen["ghost"] == SELF)
+    code.do("command", "Mezzotint: End Snooze")
+    code.ready()
+
+
+def test_with_an_entry_of_the_popup_selected_the_ghost_goes_on_behind_it(code: Code, name: str) -> None:
+    code.script.says(sharpens("self.currency", " = currency", pass_ms=20), rule("", "~"))
+    code.write_settings(wordBasedSuggestions="currentDocument")
+    try:
+        code.type(".cur")
+        popup(code)
+        code.press("Control+Space")
+        code.until(lambda seen: seen["popup"] and "        self.currency = currency" in seen["lines"])
+        assert code.text(name) == with_line("self.cur")
+        code.until(lambda seen: seen["popup"])
+        code.press("Tab")  # accepts the entry
+        code.until(lambda seen: not seen["popup"] and seen["ghost"] == " = currency")
+        assert code.text(name) == with_line("self.currency")
+    finally:
+        code.press("Escape")
+        code.write_settings()
+
+
 def test_without_drafts_the_plain_answer_is_shown(code: Code, name: str) -> None:
-    before = code.server_pid()
-    code.settings(drafts=False)
-    code.new_server(before)
+    pid = code.server_pid()
+    setting(code, drafts=False)
     code.frames()
     ghost(code)
     frames = code.frames()
-    before = code.server_pid()
-    code.settings(drafts=True)
-    code.new_server(before)
+    setting(code, drafts=True)
+    assert code.server_pid() == pid
     assert not [frame for frame in frames if frame["draft"]]
 
 

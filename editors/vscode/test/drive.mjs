@@ -91,9 +91,10 @@ const operations = {
     await page.keyboard.press("F1");
     await page.waitForSelector(".quick-input-widget .monaco-list-row", { timeout: 20_000 });
     await page.keyboard.type(title);
-    await page.waitForSelector(`.quick-input-widget .monaco-list-row[aria-label^="${title}"]`, { timeout: 20_000 });
-    await page.keyboard.press("Enter");
+    await operations.pick(title); // not Enter: another command that the words fit may stand first
   },
+  /** Choose an entry of a list that a command shows. */
+  pick: (label) => page.locator(`.quick-input-widget .monaco-list-row[aria-label^="${label}"]`).first().click({ timeout: 20_000 }),
   press: (key) => page.keyboard.press(key),
   type: (text, delay_ms = 0) => page.keyboard.type(text, { delay: delay_ms }),
   click: (selector) => page.locator(selector).first().click({ timeout: 20_000 }),
