@@ -65,11 +65,15 @@ def run_train(argv: list[str]) -> int:
 
 
 def run_eval(argv: list[str]) -> int:
-    """Measure quality on held-out code, beside token-by-token decoding; `eval replay` plays a user of the server."""
+    """Measure quality on held-out code, beside token-by-token decoding; also `eval replay` and `eval silence`."""
     if argv[:1] == ["replay"]:
         from lsp_server.tools.replay import main as replay
 
         return replay(argv[1:])
+    if argv[:1] == ["silence"]:
+        from lsp_server.tools.silence import main as silence
+
+        return silence(argv[1:])
     from diffusion.evaluate.run import main as evaluate
 
     return evaluate(argv)

@@ -21,7 +21,7 @@ from diffusion.confidence import cut, settled
 from diffusion.recall import starts
 from diffusion.request import FROM_MASKS, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
 from lsp_server.options import Options
-from lsp_server.suggest import cleanup, context, feedback, holes, live, prose, refusals
+from lsp_server.suggest import cleanup, context, feedback, holes, live, prose, refusals, silence
 from lsp_server.suggest.candidates import ALTERNATIVE, Infills, Verdict, propose
 from lsp_server.suggest.drafts import Suggestion, draft_params
 from lsp_server.suggest.holes import Plan
@@ -100,6 +100,10 @@ class Place:
         """The code around the hole."""
         return context.frame(self.snapshot, self.plan)
 
+    def worth(self, text: str) -> bool:
+        """Whether a text is worth showing to who types; who asks by hand gets everything."""
+        return self.question.invoked or not silence.of(self.snapshot, self.plan, text)
+
     def remembered(self, draft: Draft, text: str) -> live.Suggestion:
         """What is remembered of a draft that is shown as `text`."""
         return live.Suggestion(self.around, draft, text)
@@ -147,6 +151,7 @@ def place_of(question: Question, tell: Tell) -> Place | None:
         return None
     place = Place(question, plan, tell)
     refusal = prose.refusal(snapshot, offset, options, question.invoked)
+    refusal = refusal or ("" if question.invoked else silence.at(snapshot, plan))
     if refusal and not live.rest(question.known, place.around):  # what is on screen may run through a comment
         logger.info("no completion: %s", refusal)
         return None
@@ -250,12 +255,18 @@ def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Ca
 def show(place: Place, draft: Draft) -> None:
     """Tell of a draft, as much of it as cleanup leaves; a done one is clean."""
     cleaned = cleanup.Cleaned(len(draft.text)) if draft.done else cleanup.clean(draft.text, place.frame)
-    if cleaned is not None:
+    if cleaned is not None and (draft.done or place.worth(cleaned.of(draft.text))):
         place.tell(News(place.told(draft, cleaned), place.remembered(draft, cleaned.of(draft.text))))
 
 
 def judged(place: Place, draft: Draft) -> Verdict:
-    """Return what of a finished draft would be shown, and what of it breaks the file."""
+    """Return what of a finished draft would be shown, and what of it breaks the file; nothing if it is not worth it."""
+    verdict = parsed(place, draft)
+    return verdict if place.worth(verdict.shown) else verdict._replace(text="", sound="")
+
+
+def parsed(place: Place, draft: Draft) -> Verdict:
+    """Return what of a finished draft is sound, and what of it breaks the file."""
     text = cleanup.cleaned(draft.text, place.frame)
     feeds_back = place.question.options.syntax_feedback
     broken = feedback.broken_spans(place.snapshot, place.plan, text) if feeds_back else ()

@@ -172,10 +172,10 @@ def test_plain_completion_and_positions_in_the_negotiated_encoding(script: Scrip
             assert isinstance(answer, types.CompletionList)
             [item] = answer.items
             assert isinstance(item.text_edit, types.TextEdit)
-            assert item.text_edit.new_text == "narrow(é))"
+            assert item.text_edit.new_text == "narrow_name(é))"
             # the rest of `name` and the closer behind it are replaced
             assert item.text_edit.range == types.Range(types.Position(0, word), types.Position(0, column + 3))
             assert client.drafts[-1].position.character == column
 
-    script.says(rule("na", [["rrow(é)", 0.9]]))
+    script.says(rule("na", [["rrow_name(é)", 0.9]]))
     asyncio.run(run())
