@@ -7,6 +7,7 @@ import pytest
 from lsp_server.suggest import silence
 from lsp_server.suggest.holes import plan_at
 from lsp_server.text.documents import snapshot
+from lsp_server.tools.silence import Answer, position, shares
 from lsp_server.tools.silence_places import PLACES
 
 STATEMENT, NUMBER = "behind a complete statement", "inside a number"
@@ -107,3 +108,10 @@ def test_a_hundred_places_ten_of_each_kind_each_with_one_cursor() -> None:
     assert {len(places) for places in PLACES.values()} == {10} and len(PLACES) == 10
     codes = [code for places in PLACES.values() for _, code in places]
     assert len(set(codes)) == 100 and {code.count("¦") for code in codes} == {1}
+
+
+def test_the_share_of_silence_is_counted_for_each_kind_and_the_mark_is_where_it_is_asked() -> None:
+    found = [Answer(kind, *place, "said" if kind == "amid a word" else "") for kind in PLACES for place in PLACES[kind]]
+    assert shares(found) == {kind: float(kind != "amid a word") for kind in PLACES}
+    assert position("a = 1\nb¦ = 2\n") == {"line": 1, "character": 1}
+    assert position("¦a") == {"line": 0, "character": 0}
