@@ -65,7 +65,7 @@ def run_train(argv: list[str]) -> int:
 
 
 def run_eval(argv: list[str]) -> int:
-    """Measure quality on held-out code; `eval shown`: what a user sees of it; `eval replay` plays a user."""
+    """Measure quality on held-out code; `eval shown`, `replay` and `silence`: what a user of the server gets."""
     if argv[:1] == ["replay"]:
         from lsp_server.tools.replay import main as replay
 
@@ -74,6 +74,10 @@ def run_eval(argv: list[str]) -> int:
         from lsp_server.tools.shown import main as shown
 
         return shown(argv[1:])
+    if argv[:1] == ["silence"]:
+        from lsp_server.tools.silence import main as silence
+
+        return silence(argv[1:])
     from diffusion.evaluate.run import main as evaluate
 
     return evaluate(argv)

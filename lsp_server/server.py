@@ -30,7 +30,7 @@ from lsp_server.options import Options
 from lsp_server.protocol import Protocol, at_once
 from lsp_server.session import Session
 from lsp_server.suggest import drafts
-from lsp_server.suggest.completion import Question
+from lsp_server.suggest.place import Question
 from lsp_server.text.lines import Edit, Point
 from lsp_server.text.uris import key_of
 

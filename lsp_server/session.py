@@ -22,9 +22,9 @@ from lsp_server.options import OF_THE_MODEL, Options, from_client
 from lsp_server.snooze import Snooze
 from lsp_server.status import Status
 from lsp_server.suggest import completion, refusals, selected
-from lsp_server.suggest.completion import ASKED, News, Question
 from lsp_server.suggest.drafts import DRAFT, STATUS, Suggestion
 from lsp_server.suggest.live import Memory
+from lsp_server.suggest.place import ASKED, News, Question
 from lsp_server.suggest.reasons import ALLOWED, Refusal
 from lsp_server.suggest.related import Related
 from lsp_server.text.documents import Document, Documents

@@ -11,8 +11,9 @@ import pytest
 from diffusion.request import FROM_MASKS, Draft, InfillRequest
 from lsp_server.options import Options
 from lsp_server.suggest import completion, live, refusals
-from lsp_server.suggest.completion import ASKED, News, Question, complete
-from lsp_server.suggest.reasons import Refusal
+from lsp_server.suggest.completion import complete
+from lsp_server.suggest.place import ASKED, News, Question
+from lsp_server.suggest.reasons import ALLOWED, Refusal
 from lsp_server.suggest.related import Related
 from lsp_server.text.documents import Snapshot, snapshot
 
@@ -194,3 +195,25 @@ def test_a_document_that_is_refused_is_neither_completed_nor_encoded(monkeypatch
     assert answer(question, engine) == ([], [News(refused=Refusal("secret", "it holds a key"))])
     completion.prepare(question.snapshot, (), Options(), Related(), engine, lambda: False)
     assert engine.asked == engine.prepared == []
+
+
+@pytest.mark.parametrize("code", ["rows = read(path)¦\n", "port = 80¦\n", "print(x):¦\n", "def f(x):¦\n    return x\n"])
+def test_where_a_person_wants_nothing_the_model_is_asked_by_hand_only(code: str) -> None:
+    engine = Says("call(value)")
+    texts, news = answer(ask(code), engine)
+    assert (texts, news, engine.asked) == ([], [News(refused=ALLOWED)], [])
+    answer(ask(code, invoked=True), engine)
+    assert engine.asked
+
+
+def test_a_text_not_worth_showing_is_told_in_no_draft_and_shown_by_hand_only() -> None:
+    texts, news = answer(ask("x = ¦\n", drafts=True), Says("ab"))
+    assert texts == []
+    assert {one.draft["text"] for one in news if one.draft} <= {""}
+    assert answer(ask("x = ¦\n", invoked=True), Says("ab"))[0] == ["ab"]
+
+
+def test_the_end_of_a_suggestion_on_screen_stays_however_short_it_is() -> None:
+    known = suggested("x = ¦\n", "call(value)")
+    texts, news = answer(ask("x = call(value¦\n", known), Says("other"))
+    assert (texts, counted(news)) == ([")"], ["fromMemory"])

@@ -16,6 +16,7 @@ from lsp_server.text.brackets import CLOSERS, OPENERS, brackets, still_open, sur
 
 _SEEN_AFTER = 2000  # characters after the hole that are compared with
 _TELLING = 3  # letters and digits that make a repeated line or tail no coincidence
+_MARKERS = re.compile("\ufffd|<[|｜][\\w▁ ]+[|｜]>")  # half a character, and a model's own tokens
 _PHRASE = re.compile(r"(.{3,60}?)\1{2,}")
 
 
@@ -58,7 +59,7 @@ def clean(text: str, frame: Frame) -> Cleaned | None:
     if frame.between:
         return clean_both(text, frame)
     after, left = frame.after[:_SEEN_AFTER], frame.statement.rpartition("\n")[2]
-    keep = len(text.removesuffix(frame.kept).partition("\ufffd")[0])
+    keep = len(_MARKERS.split(text.removesuffix(frame.kept), maxsplit=1)[0])
     if frame.quote:
         keep = cut_at_quote(text[:keep], frame.quote, after)
     else:

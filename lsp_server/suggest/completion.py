@@ -13,22 +13,21 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Protocol
 
 from diffusion.confidence import cut, settled
 from diffusion.recall import starts
 from diffusion.request import FROM_MASKS, NO_END, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
 from lsp_server.options import Options
-from lsp_server.suggest import cleanup, context, feedback, holes, live, prose, refusals
+from lsp_server.suggest import cleanup, context, feedback, holes, live, prose, refusals, silence
 from lsp_server.suggest.candidates import ALTERNATIVE, Infills, Verdict, propose
-from lsp_server.suggest.drafts import Suggestion, draft_params
+from lsp_server.suggest.drafts import Suggestion
 from lsp_server.suggest.holes import Plan
-from lsp_server.suggest.reasons import ALLOWED, Refusal
+from lsp_server.suggest.place import ASKED, News, Place, Question, Tell
+from lsp_server.suggest.reasons import ALLOWED
 from lsp_server.suggest.related import Related
 from lsp_server.text.documents import Snapshot
-from lsp_server.text.lines import Edit
 
 logger = logging.getLogger(__name__)
 
@@ -42,80 +41,6 @@ class Engine(Infills, Protocol):
     def info(self) -> dict[str, object]: ...  # noqa: D102
 
     def prepare(self, request: InfillRequest, cancelled: Cancelled) -> None: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class Question:
-    """All that a completion depends on, as it was when the client asked.
-
-    `others`: documents of the same language. `known`: what was suggested in this one. `invoked`: asked for by hand,
-    which brings several suggestions, and all of each; who types gets what is sure enough. `entry`: of a popup menu.
-    """
-
-    snapshot: Snapshot
-    others: tuple[Snapshot, ...]
-    known: live.Known
-    options: Options
-    line: int
-    column: int
-    token: int | str | None = None
-    invoked: bool = False
-    entry: Edit | None = None
-
-    @property
-    def least(self) -> float:
-        """How likely right must be what is shown."""
-        return self.options.min_confidence_percent / 100
-
-
-class News(NamedTuple):
-    """What the event loop is told meanwhile: a draft for the client, something to remember, a counter to count up.
-
-    `refused` is told once it is known whether the question is refused; of one that is not, it is ALLOWED.
-    """
-
-    draft: dict[str, Any] | None = None
-    remembered: live.Suggestion | None = None
-    counted: str = ""
-    refused: Refusal | None = None
-
-
-Tell = Callable[[News], None]
-ASKED = "asked"  # counted when the model is asked
-
-
-@dataclass(frozen=True)
-class Place:
-    """A question's hole, and what is around it."""
-
-    question: Question
-    plan: Plan
-    tell: Tell
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """The document."""
-        return self.question.snapshot
-
-    @cached_property
-    def around(self) -> live.Around:
-        """What tells this place from others."""
-        return live.around(self.snapshot, self.plan)
-
-    @cached_property
-    def frame(self) -> cleanup.Frame:
-        """The code around the hole."""
-        return context.frame(self.snapshot, self.plan)
-
-    def remembered(self, draft: Draft, text: str) -> live.Suggestion:
-        """What is remembered of a draft that is shown as `text`."""
-        return live.Suggestion(self.around, draft, text)
-
-    def told(self, draft: Draft, cleaned: cleanup.Cleaned) -> dict[str, Any] | None:
-        """What a client that wants drafts is told of one."""
-        if not self.question.options.drafts:
-            return None
-        return draft_params(self.question.token, self.snapshot, self.plan, draft, cleaned)
 
 
 def complete(
@@ -160,6 +85,8 @@ def place_of(question: Question, tell: Tell) -> Place | None:
     tell(News(refused=refusal))
     if refusal:
         logger.info("no completion: %s", refusal.message)
+        return None
+    if not question.invoked and silence.at(snapshot, plan) and not live.rest(question.known, place.around):
         return None
     return place
 
@@ -261,11 +188,17 @@ def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Ca
 def show(place: Place, draft: Draft) -> None:
     """Tell of a draft, as much of it as cleanup leaves; a done one is clean."""
     cleaned = cleanup.Cleaned(len(draft.text)) if draft.done else cleanup.clean(draft.text, place.frame)
-    if cleaned is not None:
+    if cleaned is not None and (draft.done or place.worth(cleaned.of(draft.text))):
         place.tell(News(place.told(draft, cleaned), place.remembered(draft, cleaned.of(draft.text))))
 
 
 def judged(place: Place, draft: Draft) -> Verdict:
+    """Return what of a finished draft would be shown, and what of it breaks the file; nothing if it is not worth it."""
+    verdict = parsed(place, draft)
+    return verdict if place.worth(verdict.shown) else verdict._replace(text="", sound="")
+
+
+def parsed(place: Place, draft: Draft) -> Verdict:
     """Return what of a finished draft would be shown, and what of it breaks the file."""
     whole = cleanup.whole_lines(draft.text, place.frame.kept) if draft.reason in NO_END else draft.text
     text = cleanup.cleaned(whole, place.frame)

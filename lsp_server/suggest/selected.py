@@ -12,8 +12,9 @@ import dataclasses
 from collections.abc import Callable
 
 from lsp_server.suggest import completion
-from lsp_server.suggest.completion import Engine, News, Question, Tell
+from lsp_server.suggest.completion import Engine
 from lsp_server.suggest.drafts import Suggestion
+from lsp_server.suggest.place import News, Question, Tell
 from lsp_server.suggest.related import Related
 from lsp_server.text.documents import Snapshot, snapshot
 from lsp_server.text.lines import Edit

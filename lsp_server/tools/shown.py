@@ -22,7 +22,8 @@ from diffusion.evaluate.metrics import Score
 from diffusion.evaluate.report import Cell, Results
 from diffusion.grammars import language_of
 from lsp_server.options import Options
-from lsp_server.suggest.completion import Question, complete
+from lsp_server.suggest.completion import complete
+from lsp_server.suggest.place import Question
 from lsp_server.suggest.related import Related
 from lsp_server.text.documents import snapshot
 

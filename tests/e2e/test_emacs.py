@@ -178,6 +178,19 @@ def test_accepting_by_word_and_by_line_leaves_the_rest_on_screen(editor: Emacs) 
     editor.until(lambda: editor.text() == before + final, "the accepted line")
 
 
+def test_after_a_word_is_accepted_the_rest_needs_no_forward_pass_with_text_to_the_right(editor: Emacs) -> None:
+    editor.eval('(progn (goto-char (point-max)) (save-excursion (insert ")")))')
+    passes = "(plist-get (jsonrpc-request (mezzotint--server) :mezzotint/stats nil) :forwardPasses)"
+    editor.type("sizes = [os.path.")
+    editor.until(lambda: editor.ghost() and editor.final(), "a suggestion")
+    before, rest = editor.eval(passes), editor.ghost()
+    editor.type("M-f")
+    editor.until(lambda: editor.text().endswith("getsize)"), "the accepted word")
+    editor.answered()
+    assert rest.startswith("getsize") and editor.ghost() == rest.removeprefix("getsize")
+    assert editor.eval(passes) == before
+
+
 def test_typing_what_the_suggestion_says_never_takes_it_off_the_screen(editor: Emacs) -> None:
     final = suggested(editor)
     editor.eval("(progn (defvar cleared 0) (advice-add 'mezzotint-clear :before (lambda (&rest _) (cl-incf cleared))))")

@@ -39,7 +39,12 @@ require("mezzotint").setup({{
   server = {{ draftDelayMs = {delay}, minConfidencePercent = 0 }},
 }})
 """
-RULES = (*inventory.RULES, sharpens("names = os.", "listdir()", pass_ms=40))
+RULES = (
+    *inventory.RULES,
+    sharpens("names = os.", "listdir()", pass_ms=40),
+    sharpens("join(", "os.curdir, value", pass_ms=40),
+    sharpens("port = 80", "80"),
+)
 
 
 class Neovim:
@@ -111,8 +116,12 @@ class Neovim:
 
     def n_requests(self) -> int:
         """Completions that the server was asked for, the last one included."""
+        return int(self.stats()["requests"])
+
+    def stats(self) -> dict[str, Any]:
+        """The server's statistics."""
         ask = "require('mezzotint.client').get():request_sync('mezzotint/stats', {}, 60000)"
-        return int(self.lua(f"return {ask}.result.requests"))
+        return dict(self.lua(f"return {ask}.result"))
 
     def status(self) -> str:
         return str(self.lua("return require('mezzotint').status()"))
@@ -192,6 +201,29 @@ def test_accepting_by_word_and_by_line_leaves_the_rest_on_screen(editor: Neovim)
     editor.until(lambda: editor.ghost().get("text") == final.removeprefix("getsize"), "the rest")
     editor.type("<M-Down>")
     editor.until(lambda: editor.text() == before[:-1] + final + "\n", "the accepted line")
+
+
+def test_after_a_word_is_accepted_the_rest_needs_no_forward_pass_with_text_to_the_right(editor: Neovim) -> None:
+    editor.type("Gojoin()<Left>")
+    editor.shows("os.curdir, value)")
+    before, text = editor.stats(), editor.text()
+    for word, rest in (("os", ".curdir, value)"), (".", "curdir, value)"), ("curdir", ", value)")):
+        editor.type("<M-Right>")
+        editor.shows(rest)
+        editor.answered()
+        text = text.removesuffix(")\n") + word + ")\n"
+        assert editor.text() == text
+    assert editor.stats()["forwardPasses"] == before["forwardPasses"]
+    assert editor.stats()["requests"] > before["requests"]
+
+
+def test_a_key_asks_by_hand_where_nothing_is_suggested(editor: Neovim) -> None:
+    editor.type("Goport = 80")
+    editor.until(lambda: editor.text().endswith("port = 80\n"), "the typed line")
+    editor.answered()
+    assert editor.ghost() == {}
+    editor.type("<M-\\>")
+    editor.shows("80")
 
 
 def test_typing_what_the_suggestion_says_never_takes_it_off_the_screen(editor: Neovim) -> None:

@@ -16,7 +16,7 @@ local commands = {
   disable = function() require("mezzotint.client").set_enabled(false) end,
   toggle = function() require("mezzotint.config").toggle_buffer(0) end,
   toggle_filetype = function() require("mezzotint.config").toggle_filetype(vim.bo.filetype) end,
-  complete = function() require("mezzotint.request").invoke(vim.api.nvim_get_current_buf(), function() end) end,
+  complete = function() require("mezzotint.accept").complete() end,
   snooze = function(minutes) require("mezzotint.client").snooze(minutes == "" and 5 or tonumber(minutes) or minutes) end,
   restart = function() require("mezzotint.client").restart() end,
   status = function() vim.notify(M.status()) end,
