@@ -26,6 +26,7 @@ from pygls.exceptions import JsonRpcParseError
 from pygls.lsp.server import LanguageServer
 
 from lsp_server import logs, transports
+from lsp_server.admission import Door
 from lsp_server.options import Options
 from lsp_server.protocol import Protocol, at_once
 from lsp_server.session import Session
@@ -245,8 +246,7 @@ def build(load: Callable[[Options], Infiller] = load_engine, log_level: str | No
 
 def serve(
     transport: str = "stdio",
-    host: str = "127.0.0.1",
-    port: int = 2087,
+    door: Door | None = None,
     log_level: str | None = None,
     engine: str | None = None,
 ) -> int:
@@ -257,10 +257,9 @@ def serve(
     try:
         if transport == "stdio":
             transports.run_stdio(server)
-        elif transport == "tcp":
-            transports.run_tcp(server, host, port)
         else:
-            transports.run_ws(server, host, port)
+            run = transports.run_tcp if transport == "tcp" else transports.run_ws
+            run(server, door or Door())
     except (ValueError, OSError) as error:
         print(f"mezzotint lsp: {error}", file=sys.stderr)
         return 2

@@ -1,45 +1,87 @@
-"""How a client reaches the server: stdio, or one TCP or WebSocket connection on loopback.
+"""How a client reaches the server: stdio, or one TCP or WebSocket connection that has shown its token.
 
-Rule: stdout belongs to the protocol alone, sockets bind to loopback alone, and a client that vanishes leaves no
-traceback behind.
+Rule: stdout belongs to the protocol alone, whoever is refused is told why and takes nothing from the client that is
+served, and a client that vanishes leaves no traceback behind.
 
-    run_stdio(server)
+    run_stdio(server); run_tcp(server, Door(token="..."))
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sys
 import threading
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from pygls.io_ import StdinAsyncReader, run_async, run_websocket
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidRequest
+from pygls.io_ import WebSocketWriter
 
+from lsp_server import admission
+from lsp_server.admission import Door, Refusal
+from lsp_server.frames import MAX_MESSAGE_BYTES, Frames, TooLong
 from lsp_server.writers import PatientWriter
 
 if TYPE_CHECKING:
-    from pygls.lsp.server import LanguageServer
+    from websockets.asyncio.server import ServerConnection
+    from websockets.http11 import Request, Response
+
+    from lsp_server.server import Server
 
 logger = logging.getLogger(__name__)
 
+READ_BYTES = 1 << 18
 
-def run_stdio(server: LanguageServer) -> None:
+Bodies = Callable[[], Awaitable["bytes | TooLong | None"]]
+
+
+async def converse(server: Server, bodies: Bodies) -> None:
+    """Handle one message after another; what `exit` raises ends it."""
+    while (body := await bodies()) is not None:
+        try:
+            receive(server, body)
+        except Exception as error:
+            logger.warning("a message was not handled: %s", type(error).__name__)
+            server.report_server_error(error, JsonRpcException)
+        await asyncio.sleep(0)  # what a message has begun goes on before the next one
+
+
+def receive(server: Server, body: bytes | TooLong) -> None:
+    """Handle one message."""
+    if isinstance(body, TooLong):
+        logger.warning("%s", body)
+        server.protocol.reject(JsonRpcInvalidRequest(str(body)))
+        return
+    message = json.loads(body)
+    if isinstance(message, dict):
+        message = server.protocol.structure_message(message)
+    server.protocol.handle_message(message)
+
+
+def run_stdio(server: Server) -> None:
     """Serve one client over stdin and stdout; whatever else prints goes to stderr."""
     wire = PatientWriter(os.dup(sys.stdout.fileno()))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     server.protocol.set_writer(wire)
-    reader = StdinAsyncReader(sys.stdin.buffer, server.thread_pool)
     try:
-        asyncio.run(run_async(threading.Event(), reader, server.protocol, logger, server.report_server_error))
+        asyncio.run(_stdio(server))
     except SystemExit:
         pass
     finally:
         wire.close()
         server.shutdown()  # type: ignore[no-untyped-call]
+
+
+async def _stdio(server: Server) -> None:
+    """Read stdin in a thread."""
+    loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
+    read = partial(loop.run_in_executor, server.thread_pool, os.read, stdin, READ_BYTES)
+    await converse(server, Frames(read).next)
 
 
 def exit_with(pid: int, every_s: float = 3.0) -> None:
@@ -67,112 +109,139 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def loopback(host: str) -> str:
-    """Return a host to bind to; raise ValueError if it is not on loopback."""
-    import ipaddress
-
-    if host == "localhost":
-        return "127.0.0.1"
-    try:
-        if ipaddress.ip_address(host).is_loopback:
-            return host
-    except ValueError:
-        pass
-    raise ValueError(f"the server binds to loopback only (127.0.0.1, ::1 or localhost), not to {host!r}")
+def run_tcp(server: Server, door: Door) -> None:
+    """Serve the first client that shows the token on a TCP port; return when it leaves."""
+    asyncio.run(_tcp(server, door))
 
 
-class SocketReader:
-    """A stream reader for which a connection that breaks has come to its end."""
-
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        """Wrap an asyncio reader."""
-        self._reader = reader
-
-    async def readline(self) -> bytes:
-        """Read a line."""
-        try:
-            return await self._reader.readline()
-        except OSError:
-            return b""
-
-    async def readexactly(self, size: int) -> bytes:
-        """Read so many bytes, or none if the connection ends before."""
-        try:
-            return await self._reader.readexactly(size)
-        except (OSError, asyncio.IncompleteReadError):
-            return b""
-
-
-def run_tcp(server: LanguageServer, host: str, port: int) -> None:
-    """Serve the first client that connects to a TCP port; return when it leaves."""
-    asyncio.run(_tcp(server, loopback(host), port))
-
-
-async def _tcp(server: LanguageServer, host: str, port: int) -> None:
-    """Accept one connection; a second one is closed at once."""
+async def _tcp(server: Server, door: Door) -> None:
+    """Accept connections until one has been served; a token is shown in the first message."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    busy = False
+    strangers, busy = 0, False
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal busy
-        if busy:
-            logger.warning("a second client was refused: this server is in use")
-            writer.close()
+        nonlocal strangers, busy
+        frames = Frames(partial(_read_some, reader), admission.MAX_FIRST_BYTES)
+        if busy or strangers >= admission.MAX_STRANGERS:
+            await _refuse_tcp(writer, admission.IN_USE)
+            return
+        strangers += 1
+        first, reason = await _first_message(frames, door)
+        strangers -= 1
+        if busy or reason:
+            await _refuse_tcp(writer, reason or admission.IN_USE, first)
             return
         busy = True
-        try:
-            server.protocol.set_writer(writer)  # type: ignore[arg-type]
-            await run_async(
-                threading.Event(), SocketReader(reader), server.protocol, logger, server.report_server_error
-            )
-        except SystemExit:
-            pass
-        finally:
-            writer.close()
-            if not done.done():
-                done.set_result(None)
+        frames.limit = MAX_MESSAGE_BYTES
+        await _serve_tcp(server, frames, first, writer)
+        if not done.done():
+            done.set_result(None)
 
-    listener = await asyncio.start_server(connected, host, port)
+    listener = await asyncio.start_server(connected, door.address(), door.port)
     _say_where(listener.sockets)
     await done
     listener.close()
 
 
-def run_ws(server: LanguageServer, host: str, port: int) -> None:
-    """Serve the first client that connects to a WebSocket port; return when it leaves."""
-    asyncio.run(_ws(server, loopback(host), port))
+async def _read_some(reader: asyncio.StreamReader) -> bytes:
+    """Read what has come; a connection that breaks has come to its end."""
+    try:
+        return await reader.read(READ_BYTES)
+    except OSError:
+        return b""
 
 
-async def _ws(server: LanguageServer, host: str, port: int) -> None:
-    """Accept one connection that no foreign web page has opened."""
-    from websockets.asyncio.server import ServerConnection, serve
+async def _first_message(frames: Frames, door: Door) -> tuple[Any, str]:
+    """Return the first message of a connection and why it may not go on, "" if it may."""
+    try:
+        body = await asyncio.wait_for(frames.next(), admission.FIRST_MESSAGE_S)
+        message = json.loads(body) if isinstance(body, bytes) else None
+    except (ValueError, RecursionError, asyncio.TimeoutError):
+        message = body = None
+    if message is None:
+        return None, str(body) if isinstance(body, TooLong) else "the first message must be `initialize`"
+    refusal = door.refusal_of_first(message)
+    return message, refusal.reason if refusal else ""
+
+
+async def _refuse_tcp(writer: asyncio.StreamWriter, reason: str, first: Any = None) -> None:
+    """Say why, and hang up."""
+    logger.warning("a client was refused: %s", reason)
+    try:
+        writer.write(admission.as_error(first, reason))
+        writer.close()
+        await asyncio.wait_for(writer.wait_closed(), admission.FIRST_MESSAGE_S)
+    except (OSError, asyncio.TimeoutError):
+        writer.transport.abort()
+
+
+async def _serve_tcp(server: Server, frames: Frames, first: Any, writer: asyncio.StreamWriter) -> None:
+    """Serve a client, whose first message has been read."""
+    waiting = [json.dumps(first).encode()]
+
+    async def bodies() -> bytes | TooLong | None:
+        return waiting.pop() if waiting else await frames.next()
+
+    try:
+        server.protocol.set_writer(writer)
+        await converse(server, bodies)
+    except SystemExit:
+        pass
+    finally:
+        writer.close()
+
+
+def run_ws(server: Server, door: Door) -> None:
+    """Serve the first client that shows the token on a WebSocket port; return when it leaves."""
+    asyncio.run(_ws(server, door))
+
+
+async def _ws(server: Server, door: Door) -> None:
+    """Accept connections until one has been served; the token is looked at before a WebSocket is opened."""
+    from websockets.asyncio.server import serve
 
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     busy = False
 
+    def look_at(socket: ServerConnection, request: Request) -> Response | None:
+        shown = admission.handshake(request.path, request.headers)
+        refusal = door.refusal(shown) or (Refusal(503, admission.IN_USE) if busy else None)
+        if refusal is None:
+            return None
+        logger.warning("a client was refused: %s", refusal.reason)
+        return socket.respond(refusal.status, refusal.reason + "\n")
+
     async def connected(socket: ServerConnection) -> None:
         nonlocal busy
-        if busy or not _local_origin(socket.request.headers.get("Origin") if socket.request else None):
-            logger.warning("a second client, or a page of another site, was refused")
-            await socket.close(1008)
+        if busy:  # two were looked at before either was connected
+            await socket.close(1008, admission.IN_USE)
             return
         busy = True
         try:
-            await run_websocket(socket, threading.Event(), server.protocol, logger, server.report_server_error)
+            server.protocol.set_writer(WebSocketWriter(socket), include_headers=False)
+            await converse(server, partial(_received, socket))
         except SystemExit:
             pass
         finally:
             if not done.done():
                 done.set_result(None)
 
-    async with serve(connected, host, port, max_size=None) as listener:
+    quiet = logging.getLogger("websockets")
+    quiet.setLevel(logging.CRITICAL)  # it logs requests, and with them tokens
+    at, most = (door.address(), door.port), MAX_MESSAGE_BYTES
+    async with serve(connected, *at, process_request=look_at, max_size=most, logger=quiet) as listener:
         _say_where(listener.sockets)
         await done
 
 
-def _local_origin(origin: str | None) -> bool:
-    """Tell whether a WebSocket was opened by a program (no origin) or by a page of this machine."""
-    return origin is None or urlsplit(origin).hostname in ("localhost", "127.0.0.1", "::1")
+async def _received(socket: ServerConnection) -> bytes | None:
+    """Return the next message, None when the connection has ended."""
+    from websockets.exceptions import ConnectionClosed
+
+    try:
+        return await socket.recv(decode=False)
+    except ConnectionClosed:
+        return None
 
 
 def _say_where(sockets: Any) -> None:
