@@ -74,7 +74,7 @@ pins: $(VENV)/.dev ## write constraints.txt anew, with the newest versions (but 
 
 audit: $(VENV)/.dev ## ask pip-audit for known vulnerabilities of the pinned versions
 	$(BIN)/pip install -q pip-audit
-	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 native: ## build the native libraries into the source tree, where Python finds them
 	cmake -S . -B build/native -DCMAKE_BUILD_TYPE=Release

@@ -26,7 +26,6 @@ from pygls.exceptions import JsonRpcParseError
 from pygls.lsp.server import LanguageServer
 
 from lsp_server import logs, transports
-from lsp_server.admission import Door
 from lsp_server.options import Options
 from lsp_server.protocol import Protocol, at_once
 from lsp_server.session import Session
@@ -36,6 +35,7 @@ from lsp_server.text.lines import Edit
 from lsp_server.text.uris import key_of
 
 if TYPE_CHECKING:
+    from lsp_server.admission import Door
     from lsp_server.worker import Infiller
 
 logger = logging.getLogger(__name__)
@@ -255,11 +255,12 @@ def serve(
     sys.setswitchinterval(SWITCH_S)
     server = build(load_engine if engine is None else partial(load_scripted, engine), log_level)
     try:
-        if transport == "stdio":
+        if door is None:
             transports.run_stdio(server)
         else:
-            run = transports.run_tcp if transport == "tcp" else transports.run_ws
-            run(server, door or Door())
+            from lsp_server import sockets
+
+            (sockets.run_tcp if transport == "tcp" else sockets.run_ws)(server, door)
     except (ValueError, OSError) as error:
         print(f"mezzotint lsp: {error}", file=sys.stderr)
         return 2

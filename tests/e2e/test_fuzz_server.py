@@ -50,7 +50,7 @@ REQUESTS: list[tuple[str, Any]] = [
     ("no/such", None),
 ]
 MESSAGES = [{"method": method, "params": params} for method, params in NOTIFICATIONS]
-MESSAGES += [{"id": 7, "method": method, "params": params} for method, params in REQUESTS]
+MESSAGES += [{"id": 7, "method": method, "params": params} for method, params in REQUESTS] * 3
 MESSAGES += [{"id": 7, "result": None}, {"id": "7", "error": {"code": 1, "message": "x"}}]
 ODD = [None, True, 0, -1, 2**31, 2**70, 1.5, float("inf"), "", "\ud800", "\0", "x" * 3000, [], {}, [[[]]], {"": 1}, URI]
 
@@ -101,6 +101,13 @@ def must_be_answered(body: bytes) -> Any:
     return id if known and type(id) in (int, str) and message.get("method") else None
 
 
+def numbered(body: bytes, number: int) -> bytes:
+    """A request with the usual id, with one of its own: two that are the same would answer for one another."""
+    if must_be_answered(body) != 7:
+        return body
+    return json.dumps({**json.loads(body), "id": f"request {number}"}).encode()
+
+
 class Fuzzed:
     """A server, another one after some thousand messages."""
 
@@ -118,6 +125,7 @@ class Fuzzed:
         """Send all; a request that has an id is answered, and one behind all of them."""
         client = self.started()
         self.n_checks += 1
+        bodies = [numbered(body, number) for number, body in enumerate(bodies)]
         wanted = {json.dumps(id) for id in map(must_be_answered, bodies) if id is not None}
         for body in bodies:
             client.send_bytes(body)
@@ -149,7 +157,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
     server.end()
 
 
-@fuzz(25, by=10)
+@fuzz(60, by=10)
 @given(bodies=st.lists(messages() | st.binary(min_size=1, max_size=40), min_size=1, max_size=20))
 def test_whatever_messages_come_each_request_is_answered(fuzzed: Fuzzed, bodies: list[bytes]) -> None:
     fuzzed.answers(bodies)
