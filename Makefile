@@ -45,9 +45,8 @@ test-lowest: ## a few tests with the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning $(patsubst %,tests/test_%.py,requirements syntax documents holes context ignored \
 	  cleanup tokenizer without_torch) $(patsubst %,tests/e2e/test_%.py,inline_completion bad_input startup transports)
 
-fuzz: $(VENV)/.dev ## random messages, edits, model folders and control blocks, TIMES (20000) of each
-	MEZZOTINT_FUZZ=$(or $(TIMES),20000) $(BIN)/python -m pytest -p no:cacheprovider tests/test_fuzz_*.py tests/e2e/test_fuzz_*.py \
-	  tests/test_frames.py --hypothesis-show-statistics
+fuzz: $(VENV)/.dev ## random messages, edits, model folders and control blocks, TIMES (20000) of each or so
+	MEZZOTINT_FUZZ=$(or $(TIMES),20000) $(BIN)/python -m pytest -s tests/test_fuzz_*.py tests/e2e/test_fuzz_*.py tests/test_frames.py
 
 EDITORS := $(CURDIR)/.editors
 test-editors: $(VENV)/.dev ## install Neovim, Emacs and VS Code beside everything else and drive them (REQUIRE_EDITORS=1: none may be missing; PICTURES=docs: take pictures)

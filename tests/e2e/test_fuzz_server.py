@@ -1,6 +1,6 @@
 """The real server lives through whatever a client sends: every request with an id is answered, the next as well.
 
-What was found: see the examples in tests/e2e/test_bad_input.py.
+What was found is in docs/reliability.md, and tested in test_bad_input.py.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Fuzzed:
 
     def __init__(self, script: Script) -> None:
         self.script, self.client = script, None
-        self.n_checks = 0
+        self.n_checks = self.n_messages = 0
 
     def started(self) -> RawClient:
         if self.client is None:
@@ -125,6 +125,7 @@ class Fuzzed:
         """Send all; a request that has an id is answered, and one behind all of them."""
         client = self.started()
         self.n_checks += 1
+        self.n_messages += len(bodies) + 1
         bodies = [numbered(body, number) for number, body in enumerate(bodies)]
         wanted = {json.dumps(id) for id in map(must_be_answered, bodies) if id is not None}
         for body in bodies:
@@ -155,6 +156,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
     server = Fuzzed(script)
     yield server
     server.end()
+    print(f"{server.n_messages} messages")
 
 
 @fuzz(60, by=10)
