@@ -35,6 +35,7 @@ from lsp_server.text.lines import Edit, Point
 from lsp_server.text.uris import key_of
 
 if TYPE_CHECKING:
+    from lsp_server.admission import Door
     from lsp_server.worker import Infiller
 
 logger = logging.getLogger(__name__)
@@ -257,8 +258,7 @@ def build(load: Callable[[Options], Infiller] = load_engine, log_level: str | No
 
 def serve(
     transport: str = "stdio",
-    host: str = "127.0.0.1",
-    port: int = 2087,
+    door: Door | None = None,
     log_level: str | None = None,
     engine: str | None = None,
 ) -> int:
@@ -267,12 +267,12 @@ def serve(
     sys.setswitchinterval(SWITCH_S)
     server = build(load_engine if engine is None else partial(load_scripted, engine), log_level)
     try:
-        if transport == "stdio":
+        if door is None:
             transports.run_stdio(server)
-        elif transport == "tcp":
-            transports.run_tcp(server, host, port)
         else:
-            transports.run_ws(server, host, port)
+            from lsp_server import sockets
+
+            (sockets.run_tcp if transport == "tcp" else sockets.run_ws)(server, door)
     except (ValueError, OSError) as error:
         print(f"mezzotint lsp: {error}", file=sys.stderr)
         return 2

@@ -27,7 +27,7 @@ from lsp_server.suggest.live import Memory
 from lsp_server.suggest.place import ASKED, News, Question
 from lsp_server.suggest.reasons import ALLOWED, Refusal
 from lsp_server.suggest.related import Related
-from lsp_server.text.documents import Document, Documents
+from lsp_server.text.documents import MAX_OPEN, Document, Documents
 from lsp_server.text.lines import Edit
 from lsp_server.worker import EngineFailedError, Infiller, Job, Worker
 
@@ -131,7 +131,9 @@ class Session:
 
     def opened(self, uri: str, version: int, language_id: str, text: str) -> None:
         """Take a document, and have its beginning encoded ahead."""
-        self.documents.open(uri, version, language_id, text)
+        if self.documents.open(uri, version, language_id, text) is None:
+            self.tell_once(f"Mezzotint: {MAX_OPEN} documents are open; no more are taken until some are closed.")
+            return
         if not self.options.encode_ahead or self._refusal(uri):
             return
         document = self.documents.get(uri)

@@ -38,6 +38,18 @@ def test_every_command_named_in_the_readme_exists() -> None:
     assert set(re.findall(r"(?:`|^    )make ([a-z-]+)", readme, re.M)) <= targets
 
 
+def test_every_row_of_the_threat_model_names_a_test_that_exists() -> None:
+    rows = re.findall(
+        r"^\| (.*) \|$", (ROOT / "docs/security.md").read_text(encoding="utf-8").partition("## Sock")[0], re.M
+    )
+    assert len(rows) > 20
+    for row in rows[2:]:  # behind the head of the table
+        named = re.fullmatch(r"`(.+\.py)::(test_\w+)`|the same", row.split(" | ")[-1])
+        assert named, row
+        if named[1]:
+            assert f"def {named[2]}(" in (ROOT / named[1]).read_text(encoding="utf-8"), row
+
+
 BY_NAME = [ROOT / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs/glossary.md")]
 SHORT = re.compile(
     r"`((?:[\w.-]+/)*[\w-]+\.(?:py|cpp|h|lua|ts|el|md|toml|json))`"

@@ -59,7 +59,7 @@ class ModelFolder:
         return tokenizer
 
     def weights(self) -> dict[str, Weight]:
-        """Every weight, memory-mapped, by our names; ValueError if one is missing, misshapen or unused."""
+        """Every weight, by our names; ValueError if one is missing, misshapen or unused."""
         return weights(open_tensors(self.path), self.config, self.path)
 
 
@@ -163,9 +163,9 @@ def weights_hash(path: Path) -> str:
     """First 12 hex digits of a SHA-256 of the weights: all of a small model's bytes, the header of a large one."""
     tensors = open_tensors(path)
     digest = hashlib.sha256()
-    small = sum(stored.data.size for stored in tensors.values()) <= HASHED_BYTES
+    small = sum(stored.n_bytes for stored in tensors.values()) <= HASHED_BYTES
     for name, stored in sorted(tensors.items()):
         digest.update(f"{name} {stored.dtype} {stored.shape}".encode())
         if small:
-            digest.update(stored.data.tobytes())
+            digest.update(stored.read().data)
     return digest.hexdigest()[:12]

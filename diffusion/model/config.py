@@ -17,6 +17,7 @@ from typing import Any
 EMBEDDED = Path(__file__).parents[1] / "weights"
 EVERYTHING = 2**30  # `context_sees`, `canvas_sees`: every row of the kind, before and behind
 HUGGING_FACE = ("llama", "qwen2", "qwen3")  # values of `model_type` whose tensors are the same transformer's
+MAX_JSON_BYTES = 1 << 27
 MOST_CONTEXT = 1 << 20  # tokens
 
 # Field of ours: (smallest, largest). A vocabulary and a width beyond these do not fit 32-bit offsets.
@@ -97,6 +98,8 @@ def check_field(name: str, value: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; ValueError if there is none."""
     try:
+        if not path.is_file() or path.stat().st_size > MAX_JSON_BYTES:  # a FIFO would never end
+            raise ValueError("it is no regular file, or too large")
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"no readable {path.name} in {path.parent}: {error}") from error

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_CLOSED = 4  # documents remembered after they were closed
+MAX_OPEN = 1000  # documents; a client that opens more is in error, or means harm
 MANY_EDITS = 20  # from here on one parse of all is quicker than an edited tree
 MAX_OTHERS, MAX_OTHER_CHARS = 24, 1_000_000  # other documents that one may be completed from, and their size in all
 
@@ -218,8 +219,10 @@ class Documents:
         for document in self._open.values():
             document.limit(max_bytes)
 
-    def open(self, uri: str, version: int, language_id: str, text: str) -> Document:
-        """Take a document that the editor opened (again)."""
+    def open(self, uri: str, version: int, language_id: str, text: str) -> Document | None:
+        """Take a document that the editor opened (again); None, and not taken, where MAX_OPEN others are open."""
+        if len(self._open) >= MAX_OPEN and key_of(uri) not in self._open:
+            return None
         language = language_of(language_id, uri)
         document = Document(uri, version, language, text, self.encoding, self.max_bytes)
         document.last_use = next(self._uses)
