@@ -17,6 +17,7 @@ from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.language_server import lsp_method
 
 from lsp_server.suggest.drafts import DRAFT
+from lsp_server.text.lines import Edit
 from lsp_server.writers import QuietWriter
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ _CAPABILITIES_READ = {
     "general": ("positionEncodings",),
     "window": ("workDoneProgress",),
     "textDocument": ("inlineCompletion",),
+    "notebookDocument": ("synchronization",),
 }
 
 _LARGEST = 2**31 - 1  # of LSP's numbers
@@ -54,13 +56,22 @@ def read_change(data: Any, _: object = None) -> Change:
     return types.TextDocumentContentChangePartial(range=span, text=str(data["text"]))
 
 
+def edit_of(change: types.TextDocumentContentChangeEvent) -> Edit | str:
+    """Return a content change in our own words."""
+    if isinstance(change, types.TextDocumentContentChangeWholeDocument):
+        return change.text
+    start, end = change.range.start, change.range.end
+    return Edit((start.line, start.character), (end.line, end.character), change.text)
+
+
 def read_capabilities(capabilities: Any) -> dict[str, Any]:
     """Return the few client capabilities that this server reads."""
     read: dict[str, Any] = {}
     for group, names in _CAPABILITIES_READ.items():
         given = capabilities.get(group) if isinstance(capabilities, dict) else None
-        if isinstance(given, dict):
-            read[group] = {name: given[name] for name in names if name in given}
+        found = {name: given[name] for name in names if name in given} if isinstance(given, dict) else {}
+        if found:
+            read[group] = found
     return read
 
 

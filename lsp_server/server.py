@@ -25,13 +25,12 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcParseError
 from pygls.lsp.server import LanguageServer
 
-from lsp_server import logs, transports
+from lsp_server import logs, notebook_sync, transports
 from lsp_server.options import Options
-from lsp_server.protocol import Protocol, at_once
+from lsp_server.protocol import Protocol, at_once, edit_of
 from lsp_server.session import Session
 from lsp_server.suggest import drafts
 from lsp_server.suggest.completion import Question
-from lsp_server.text.lines import Edit
 from lsp_server.text.uris import key_of
 
 if TYPE_CHECKING:
@@ -69,13 +68,15 @@ class Server(LanguageServer):
 
     def __init__(self, load: Callable[[Options], Infiller] = load_engine, log_level: str | None = None) -> None:
         """Take the loader of the engine, and a log level that no client changes."""
-        super().__init__("mezzotint", __version__, protocol_cls=Protocol)
+        cells = notebook_sync.sync_options()
+        super().__init__("mezzotint", __version__, protocol_cls=Protocol, notebook_document_sync=cells)
         self.session = Session(load, self.protocol.notify, self.show_error, self.load_state)
         self.log_level = log_level
         self.exit_status = 0
         self._loading = True  # until the model thread says otherwise
         self._progress_open = False
-        for method in (types.TEXT_DOCUMENT_DID_OPEN, types.TEXT_DOCUMENT_DID_CHANGE, types.TEXT_DOCUMENT_DID_CLOSE):
+        texts = (types.TEXT_DOCUMENT_DID_OPEN, types.TEXT_DOCUMENT_DID_CHANGE, types.TEXT_DOCUMENT_DID_CLOSE)
+        for method in (*texts, *notebook_sync.HANDLERS):
             self.protocol.fm.builtin_features.pop(method, None)  # documents.py keeps the text, not pygls
 
     def show_error(self, message: str) -> None:
@@ -138,15 +139,7 @@ def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
 def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
     """Apply changes to a document."""
     document = params.text_document
-    ls.session.changed(key_of(document.uri), document.version, [_edit(change) for change in params.content_changes])
-
-
-def _edit(change: types.TextDocumentContentChangeEvent) -> Edit | str:
-    """Return a content change in our own words."""
-    if isinstance(change, types.TextDocumentContentChangeWholeDocument):
-        return change.text
-    start, end = change.range.start, change.range.end
-    return Edit((start.line, start.character), (end.line, end.character), change.text)
+    ls.session.changed(key_of(document.uri), document.version, [edit_of(change) for change in params.content_changes])
 
 
 def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
@@ -234,6 +227,7 @@ def build(load: Callable[[Options], Infiller] = load_engine, log_level: str | No
         "mezzotint/didShow": did_show,
         "mezzotint/didAccept": did_accept,
         "mezzotint/stats": stats,
+        **notebook_sync.HANDLERS,
     }
     for method, handler in handlers.items():
         server.feature(method)(handler)

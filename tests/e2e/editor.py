@@ -110,6 +110,9 @@ async def editor(
                     text_document=types.TextDocumentClientCapabilities(
                         inline_completion=types.InlineCompletionClientCapabilities() if inline else None
                     ),
+                    notebook_document=types.NotebookDocumentClientCapabilities(
+                        types.NotebookDocumentSyncClientCapabilities()
+                    ),
                     window=types.WindowClientCapabilities(work_done_progress=True),
                 ),
                 initialization_options={"drafts": True, **(options or {})},
