@@ -31,6 +31,7 @@ _CAPABILITIES_READ = {
     "general": ("positionEncodings",),
     "window": ("workDoneProgress",),
     "textDocument": ("inlineCompletion",),
+    "notebookDocument": ("synchronization",),
 }
 
 _CHANGE = types.TextDocumentContentChangePartial | types.TextDocumentContentChangeWholeDocument
@@ -65,8 +66,9 @@ def read_capabilities(capabilities: Any) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for group, names in _CAPABILITIES_READ.items():
         given = capabilities.get(group) if isinstance(capabilities, dict) else None
-        if isinstance(given, dict):
-            read[group] = {name: given[name] for name in names if name in given}
+        found = {name: given[name] for name in names if name in given} if isinstance(given, dict) else {}
+        if found:
+            read[group] = found
     return read
 
 

@@ -25,7 +25,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams, JsonRpcParseError
 from pygls.lsp.server import LanguageServer
 
-from lsp_server import logs, settings, snooze, transports
+from lsp_server import logs, notebook_sync, settings, snooze, transports
 from lsp_server.options import Options
 from lsp_server.protocol import Protocol, at_once
 from lsp_server.session import Session
@@ -70,13 +70,15 @@ class Server(LanguageServer):
 
     def __init__(self, load: Callable[[Options], Infiller] = load_engine, log_level: str | None = None) -> None:
         """Take the loader of the engine, and a log level that no client changes."""
-        super().__init__("mezzotint", __version__, protocol_cls=Protocol)
+        cells = notebook_sync.sync_options()
+        super().__init__("mezzotint", __version__, protocol_cls=Protocol, notebook_document_sync=cells)
         self.session = Session(load, self.protocol.notify, self.show_error, self.load_state)
         self.log_level = log_level
         self.exit_status = 0
         self._loading = True  # until the model thread says otherwise
         self._progress_open = False
-        for method in (types.TEXT_DOCUMENT_DID_OPEN, types.TEXT_DOCUMENT_DID_CHANGE, types.TEXT_DOCUMENT_DID_CLOSE):
+        texts = (types.TEXT_DOCUMENT_DID_OPEN, types.TEXT_DOCUMENT_DID_CHANGE, types.TEXT_DOCUMENT_DID_CLOSE)
+        for method in (*texts, *notebook_sync.HANDLERS):
             self.protocol.fm.builtin_features.pop(method, None)  # documents.py keeps the text, not pygls
 
     def show_error(self, message: str) -> None:
@@ -247,6 +249,7 @@ def build(load: Callable[[Options], Infiller] = load_engine, log_level: str | No
         "mezzotint/stats": stats,
         "mezzotint/snooze": pause,
         types.WORKSPACE_DID_CHANGE_CONFIGURATION: settings.did_change,
+        **notebook_sync.HANDLERS,
     }
     for method, handler in handlers.items():
         server.feature(method)(handler)

@@ -130,10 +130,19 @@ class Session:
             pass
 
     def opened(self, uri: str, version: int, language_id: str, text: str) -> None:
-        """Take a document, and have its beginning encoded ahead."""
-        if self.documents.open(uri, version, language_id, text) is None:
-            self.tell_once(f"Mezzotint: {MAX_OPEN} documents are open; no more are taken until some are closed.")
-            return
+        """Take a document, and have its beginning encoded."""
+        if self.take(uri, version, language_id, text):
+            self.encode_ahead(uri)
+
+    def take(self, uri: str, version: int, language_id: str, text: str, *, is_cell: bool = False) -> bool:
+        """Take a document; False, and not taken, where too many are open."""
+        taken = self.documents.open(uri, version, language_id, text, is_cell=is_cell)
+        if taken is None:
+            self.tell_once(f"Mezzotint: {MAX_OPEN:,} documents are open; no more are taken until some are closed.")
+        return taken is not None
+
+    def encode_ahead(self, uri: str) -> None:
+        """Have the beginning of an open document encoded, unless it gets no completions."""
         if not self.options.encode_ahead or self._refusal(uri):
             return
         document = self.documents.get(uri)
@@ -141,7 +150,8 @@ class Session:
         snapshot = document.snapshot()
         if snapshot.text.strip():
             others = self.documents.others(uri, snapshot.language)
-            work = partial(completion.prepare, snapshot, others, self.options, self._related)
+            cells = self.documents.cells(uri)
+            work = partial(completion.prepare, snapshot, others, self.options, self._related, beside=cells)
             self._submit(Job(snapshot.uri, work, ahead=True))
 
     def _submit(self, job: Job) -> None:
@@ -195,7 +205,8 @@ class Session:
         snapshot = document.snapshot()
         others = self.documents.others(uri, snapshot.language) if self.options.other_files else ()
         known = self._memory.of(uri)
-        return Question(snapshot, others, known, self.options, line, column, token, invoked, entry)
+        cells = self.documents.cells(uri)
+        return Question(snapshot, others, known, self.options, line, column, token, invoked, entry, cells)
 
     async def complete(self, question: Question | None) -> list[Suggestion] | None:
         """Return suggestions, best first, or None if a newer request has taken its place, or the document is closed."""

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import os
+import select
 import sys
 import threading
 import time
@@ -77,18 +78,28 @@ async def _stdio(server: Server) -> None:
     await converse(server, Frames(read).next)
 
 
-def exit_with(pid: int, every_s: float = 3.0) -> None:
+def exit_with(pid: int, every_s: float = 1.0) -> None:
     """End this process when the client's process is gone (LSP asks for it), though stdin may stay open."""
     if os.name != "posix" or not _alive(pid):  # not there at all: another machine's or container's number
         return
 
     def watch() -> None:
-        while _alive(pid):
-            time.sleep(every_s)
+        _wait_for_end(pid, every_s)
         logger.warning("the client's process is gone: exiting")
         os._exit(1)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _wait_for_end(pid: int, every_s: float) -> None:
+    """Wait until a process has ended. Linux says so at once, and where nobody reaps the process too."""
+    try:
+        handle = os.pidfd_open(pid)  # type: ignore[attr-defined,unused-ignore]
+    except (AttributeError, OSError):  # another system, an old kernel, or it is gone
+        while _alive(pid):
+            time.sleep(every_s)
+        return
+    select.select([handle], [], [])
 
 
 def _alive(pid: int) -> bool:

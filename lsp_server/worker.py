@@ -153,7 +153,7 @@ class Worker:
             self.last_stopped = job
         job.resolve(None)
 
-    def end(self, timeout_s: float = 2.0) -> bool:
+    def end(self, timeout_s: float = 1.0) -> bool:
         """Stop everything; return whether the thread has ended in time."""
         with self._changed:
             self._ending = True

@@ -20,7 +20,7 @@ from diffusion.confidence import cut, settled
 from diffusion.recall import starts
 from diffusion.request import FROM_MASKS, NO_END, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
 from lsp_server.options import Options
-from lsp_server.suggest import cleanup, context, feedback, holes, live, prose, refusals, silence
+from lsp_server.suggest import cells, cleanup, context, feedback, holes, live, prose, refusals, silence
 from lsp_server.suggest.candidates import ALTERNATIVE, Infills, Verdict, propose
 from lsp_server.suggest.drafts import Suggestion
 from lsp_server.suggest.holes import Plan
@@ -28,6 +28,7 @@ from lsp_server.suggest.place import ASKED, News, Place, Question, Tell
 from lsp_server.suggest.reasons import ALLOWED
 from lsp_server.suggest.related import Related
 from lsp_server.text.documents import Snapshot
+from lsp_server.text.notebooks import ALONE, Cells
 
 logger = logging.getLogger(__name__)
 
@@ -130,12 +131,13 @@ def request_for(
     def stopped() -> bool:
         return cancelled() or (until_s is not None and time.perf_counter() >= until_s)
 
-    request = context.infill_request(place.snapshot, place.plan, place.question.options)
+    whole, plan = place.whole
+    request = context.infill_request(whole, plan, place.question.options)
     if place.question.options.other_files:
         others = shareable(place.question.others, place.question.options)
         tokens = engine.info.get("other_tokens")
         n_tokens = tokens if isinstance(tokens, int) else OTHER_TOKENS
-        chunks = related.choose(place.snapshot, place.plan.start, others, n_tokens, stopped)
+        chunks = related.choose(whole, plan.start, others, n_tokens, stopped)
         texts = tuple(other.text for other in others)
         request = dataclasses.replace(request, other_files=chunks, recall_from=texts)
     left_ms = None if until_s is None else max(0.0, (until_s - time.perf_counter()) * 1000)
@@ -220,10 +222,12 @@ def prepare(
     related: Related,
     engine: Engine,
     cancelled: Cancelled,
+    beside: Cells = ALONE,
 ) -> None:
     """Encode a document's beginning, where editors put the cursor, and look at the files beside it, ahead of time."""
     if refusals.refusal(snapshot, options):
         return
-    engine.prepare(context.infill_request(snapshot, Plan(0, 0, (Hole(),), 0), options), cancelled)
+    whole, plan = cells.joined(snapshot, beside, Plan(0, 0, (Hole(),), 0), options)
+    engine.prepare(context.infill_request(whole, plan, options), cancelled)
     if options.other_files and not cancelled():
         related.prepare(shareable(others, options), cancelled)

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 from diffusion.request import Draft
 from lsp_server.options import Options
-from lsp_server.suggest import cleanup, context, live, silence
+from lsp_server.suggest import cells, cleanup, context, live, silence
 from lsp_server.suggest.drafts import draft_params
 from lsp_server.suggest.holes import Plan
 from lsp_server.suggest.reasons import Refusal
 from lsp_server.text.documents import Snapshot
 from lsp_server.text.lines import Edit
+from lsp_server.text.notebooks import ALONE, Cells
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Question:
 
     `others`: documents of the same language. `known`: what was suggested in this one. `invoked`: asked for by hand,
     which brings several suggestions, and all of each; who types gets what is sure enough. `entry`: of a popup menu.
+    `cells`: of its notebook.
     """
 
     snapshot: Snapshot
@@ -39,6 +41,7 @@ class Question:
     token: int | str | None = None
     invoked: bool = False
     entry: Edit | None = None
+    cells: Cells = ALONE
 
     @property
     def least(self) -> float:
@@ -81,9 +84,14 @@ class Place:
         return live.around(self.snapshot, self.plan)
 
     @cached_property
+    def whole(self) -> tuple[Snapshot, Plan]:
+        """The document and the plan as the model sees them: with the rest of the notebook around a cell."""
+        return cells.joined(self.snapshot, self.question.cells, self.plan, self.question.options)
+
+    @cached_property
     def frame(self) -> cleanup.Frame:
         """The code around the hole."""
-        return context.frame(self.snapshot, self.plan)
+        return context.frame(*self.whole)
 
     def worth(self, text: str) -> bool:
         """Whether a text is worth showing to who types; who asks by hand gets everything."""

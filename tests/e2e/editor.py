@@ -135,6 +135,9 @@ async def editor(
                         inline_completion=types.InlineCompletionClientCapabilities() if inline else None
                     ),
                     workspace=workspace,
+                    notebook_document=types.NotebookDocumentClientCapabilities(
+                        types.NotebookDocumentSyncClientCapabilities()
+                    ),
                     window=types.WindowClientCapabilities(work_done_progress=True),
                 ),
                 initialization_options={"drafts": True, **(options or {})},

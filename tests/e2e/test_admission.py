@@ -204,4 +204,4 @@ def test_documents_over_the_limit_are_refused_with_one_message(script: Script) -
         client.send_request("last", "mezzotint/stats", None)
         while (heard := client.receive()).get("id") != "last":
             said.append(heard["params"]["message"])
-        assert said == [f"Mezzotint: {MAX_OPEN} documents are open; no more are taken until some are closed."]
+        assert said == [f"Mezzotint: {MAX_OPEN:,} documents are open; no more are taken until some are closed."]
