@@ -61,6 +61,9 @@ def open_folder(path: Path) -> ModelFolder:
     """Read `path`; ValueError says in one sentence what is wrong with it."""
     if not (path / "config.json").is_file():
         raise ValueError(f"{path} is no model folder: it has no config.json")
+    if not (path / "tokenizer.json").is_file():
+        older = " (vocab.json and merges.txt alone are not read)" if (path / "merges.txt").is_file() else ""
+        raise ValueError(f"{path} has no tokenizer.json{older}")
     names = open_tensors(path).keys()
     if (path / CARD).exists():
         return from_card(path, read_json(path / CARD), names)
