@@ -32,7 +32,7 @@ class Options:
     Attributes:
         drafts: send `mezzotint/draft` notifications while denoising.
         status: send `mezzotint/status` notifications.
-        model: path of a model folder; "" is the embedded model.
+        model: a model folder, a file in one, or a name (`mezzotint models list`); "" is the embedded model.
         device: where the model runs: cpu, cuda or cuda:N.
         threads: CPU threads of the model; 0 leaves the choice to the engine.
         deadline_ms: longest time for one completion; 0 means no deadline.
@@ -88,12 +88,16 @@ def camel(name: str) -> str:
     return head + "".join(word.capitalize() for word in rest)
 
 
-def from_client(raw: object) -> tuple[Options, list[str]]:
-    """Read `initializationOptions`; return the options and one sentence for each thing that was wrong."""
+def from_client(raw: object, base: Options | None = None) -> tuple[Options, list[str]]:
+    """Read `initializationOptions`; return the options and one sentence for each thing that was wrong.
+
+    `base`: what holds for options that are not set, by default the defaults (`settings.py` reads the user's).
+    """
+    base = base or Options()
     if raw is None:
-        return Options(), []
+        return base, []
     if not isinstance(raw, dict):
-        return Options(), [f"initializationOptions must be an object, not {type(raw).__name__}; defaults are used."]
+        return base, [f"initializationOptions must be an object, not {type(raw).__name__}; defaults are used."]
     problems = []
     values: dict[str, Any] = {}
     fields = {camel(spec.name): spec for spec in dataclasses.fields(Options)}
@@ -102,10 +106,11 @@ def from_client(raw: object) -> tuple[Options, list[str]]:
         if spec is None:
             problems.append(f"Unknown option {key!r}.")
         elif wanted := _complaint(spec, value):
-            problems.append(f"Option {key!r} must be {wanted}; the default {spec.default!r} is used.")
+            default = getattr(base, spec.name)
+            problems.append(f"Option {key!r} must be {wanted}; the default {default!r} is used.")
         else:
             values[spec.name] = tuple(value) if isinstance(value, list) else value
-    return Options(**values), problems
+    return dataclasses.replace(base, **values), problems
 
 
 def _complaint(spec: dataclasses.Field[Any], value: object) -> str:

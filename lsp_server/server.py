@@ -15,7 +15,6 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lsp_server import __version__, quickstart  # noqa: F401  (quickstart before lsprotocol)
@@ -25,7 +24,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcParseError
 from pygls.lsp.server import LanguageServer
 
-from lsp_server import logs, transports
+from lsp_server import logs, settings, transports
 from lsp_server.options import Options
 from lsp_server.protocol import Protocol, at_once
 from lsp_server.session import Session
@@ -49,9 +48,9 @@ Where = types.InlineCompletionParams | types.CompletionParams
 def load_engine(options: Options) -> Infiller:
     """Load the model that the options name (in the model thread: this may import torch)."""
     from diffusion.engine import Engine
+    from diffusion.hub.cache import folder_of
 
-    path = Path(options.model).expanduser() if options.model else None
-    engine: Infiller = Engine.load(path, device=options.device, threads=options.threads or None)
+    engine: Infiller = Engine.load(folder_of(options.model), device=options.device, threads=options.threads or None)
     return engine
 
 
@@ -254,6 +253,7 @@ def serve(
     logs.to_stderr(log_level or Options.log_level)
     sys.setswitchinterval(SWITCH_S)
     server = build(load_engine if engine is None else partial(load_scripted, engine), log_level)
+    server.session.defaults, server.session.complaints = settings.read()
     try:
         if transport == "stdio":
             transports.run_stdio(server)

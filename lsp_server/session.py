@@ -49,7 +49,8 @@ class Session:
         self._told: set[str] = set()
         self._memory = Memory()
         self._related = Related()  # the model thread's
-        self.options = Options()
+        self.options = self.defaults = Options()  # defaults: what the user's own configuration says
+        self.complaints: list[str] = []  # about that
         self.documents = Documents()
         self.worker = Worker(lambda: load(self.options), self._state_changed)
         self.counts: Counter[str] = Counter()
@@ -60,10 +61,11 @@ class Session:
 
     def configure(self, raw_options: object, encoding: str) -> None:
         """Take the client's options and position encoding."""
-        self.options, problems = from_client(raw_options)
+        self.options, problems = from_client(raw_options, self.defaults)
         self.documents = Documents(encoding, self.options.max_file_bytes)
+        problems = [*self.complaints, *problems]
         if problems:
-            logger.warning("initializationOptions: %s", " ".join(problems))
+            logger.warning("options: %s", " ".join(problems))
             self._tell("Mezzotint: " + " ".join(problems))
 
     def start(self) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lsp_server.launch import server_command
+from lsp_server.settings import config_home
 from lsp_server.text.languages import ON_BY_DEFAULT
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -42,11 +43,6 @@ class Editor(NamedTuple):
     lines: Callable[[list[str]], str]
     added: Callable[[str, str, Path], str]
     hint: str
-
-
-def config_home() -> Path:
-    """Where programs keep settings, by the XDG rules."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
 
 
 def nvim_file() -> Path:
