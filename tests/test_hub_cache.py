@@ -66,7 +66,8 @@ def test_a_known_name_is_never_a_folder_of_the_current_folder(home: Path) -> Non
         ("/no/such/folder", "there is no model folder /no/such/folder"),
         ("~/no such folder", "there is no model folder ~/no such folder"),
         ("gpt", "'gpt' is no folder and no model that is known here: mezzotint models list"),
-        ("dreamon-7b", "dreamon-7b cannot be run by this version: every row sees every row (not yet)"),
+        ("sdar-1.7b", "sdar-1.7b: this version cannot run it yet: rows see their own block and all before it"),
+        ("wedlm-8b", "wedlm-8b: this version cannot run it: known tokens are moved to the front"),
     ],
 )
 def test_what_cannot_be_found_is_one_sentence(model: str, sentence: str, home: Path) -> None:

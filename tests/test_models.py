@@ -244,7 +244,7 @@ def test_a_known_model_says_its_licence_and_that_it_cannot_run_yet(home: Path) -
         status, out, _ = models("get", "coda-1.7b", hub=hub)
     assert status == 1
     assert "note: non-commercial use only" in out
-    assert "note: this version cannot run it yet: every row sees every row" in out
+    assert "note: this version cannot run it yet: every row sees every row, and its files" in out
 
 
 def test_list_names_every_model_and_every_figure_has_a_source(home: Path) -> None:
@@ -273,7 +273,7 @@ def test_use_keeps_what_else_is_configured_and_changes_nothing_that_it_cannot_re
 
 
 def test_use_refuses_what_cannot_be_loaded(home: Path) -> None:
-    for model in ("qwen2.5-coder-0.5b", "dreamon-7b", str(home), "no-such-name"):
+    for model in ("qwen2.5-coder-0.5b", "sdar-1.7b", str(home), "no-such-name"):
         status, _, err = models("use", model)
         assert status == 1 and err.startswith("mezzotint models use: "), model
     assert not (home / "config").exists()

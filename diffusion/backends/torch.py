@@ -16,6 +16,7 @@ from diffusion import verdict
 from diffusion.canvas import Canvas
 from diffusion.denoise import denoise
 from diffusion.device import parse_device
+from diffusion.in_place import Surroundings
 from diffusion.model.card import ModelFolder
 from diffusion.model.config import ModelConfig
 from diffusion.model.load import load_weights
@@ -63,19 +64,24 @@ class TorchBackend:
             "parameters": n_parameters,
         }
 
-    def new_cache(self, capacity: int) -> ContextCache:
+    def new_cache(self, capacity: int) -> ContextCache | Surroundings:
         """An empty context cache for `capacity` tokens."""
+        if self.config.in_place:
+            return Surroundings()
         embed = self.model.embed.weight
         return ContextCache(self.config, capacity, embed.dtype, str(embed.device))
 
-    def encode(self, ids: list[int], cache: ContextCache) -> None:
+    def encode(self, ids: list[int], cache: ContextCache | Surroundings) -> None:
         """Append context tokens to the cache."""
+        if isinstance(cache, Surroundings):
+            cache.ids.extend(ids)
+            return
         with torch.no_grad():
             self.model.encode(ids, cache)
 
     def denoise(
         self,
-        cache: ContextCache,
+        cache: ContextCache | Surroundings,
         canvas: Canvas,
         policy: Policy,
         request: InfillRequest,

@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from diffusion.hub.known import EMBEDDED_NAME, KNOWN, LAYOUTS
+from diffusion.hub.known import EMBEDDED_NAME, KNOWN
 from diffusion.model.config import EMBEDDED
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  # ORG/NAME on the hub
@@ -55,8 +55,8 @@ def folder_of(model: str) -> Path | None:
     if not model or model.lower() == EMBEDDED_NAME:
         return None
     known = KNOWN.get(model.lower())
-    if known and known.runs != "yes":
-        raise ValueError(f"{model} cannot be run by this version: {LAYOUTS[known.layout]} ({known.runs})")
+    if known and known.cannot:
+        raise ValueError(f"{model}: {known.cannot}")
     repo = "" if model.startswith(PATHS) else repo_of(model)
     if repo and (found := cached(repo)):
         return found

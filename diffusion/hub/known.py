@@ -17,10 +17,18 @@ LAYOUTS = {
     "context once": "a causal context, then a canvas that sees itself",
     "blocks": "rows see their own block and all before it",
     "in place": "every row sees every row",
+    "other files": "every row sees every row, and its files are of a format of their own",
     "reordered": "known tokens are moved to the front",
 }
-RUNS = frozenset({"causal", "context once"})
-PLANNED = frozenset({"blocks", "in place"})
+# Whether this version runs it; "with torch": the native library does not, and no context is kept between passes.
+RUNS = {
+    "causal": "yes",
+    "context once": "yes",
+    "in place": "with torch",
+    "other files": "not yet",
+    "blocks": "not yet",
+    "reordered": "no",
+}
 
 SAYS_NOTHING = "its page states no licence for the weights: find out whether you may use them"
 NON_COMMERCIAL = "non-commercial use only"
@@ -50,8 +58,14 @@ class Known(NamedTuple):
 
     @property
     def runs(self) -> str:
-        """Whether this version can run it: "yes", "not yet" or "no"."""
-        return "yes" if self.layout in RUNS else "not yet" if self.layout in PLANNED else "no"
+        """Whether this version can run it: a word of RUNS."""
+        return RUNS[self.layout]
+
+    @property
+    def cannot(self) -> str:
+        """Why this version cannot run it; "" if it can."""
+        words = {"not yet": "this version cannot run it yet", "no": "this version cannot run it"}
+        return f"{words[self.runs]}: {LAYOUTS[self.layout]}" if self.runs in words else ""
 
 
 # fmt: off
@@ -71,7 +85,7 @@ KNOWN: dict[str, Known] = {
     "fast-dllm-v2-1.5b": Known("Efficient-Large-Model/Fast_dLLM_v2_1.5B", "1.5B", 3.1, "Apache-2.0", "blocks"),
     "sdar-1.7b": Known("JetLM/SDAR-1.7B-Chat", "1.7B", 4.1, "Apache-2.0", "blocks"),
     "coda-1.7b": Known(
-        "Salesforce/CoDA-v0-Base", "1.7B", 4.05, "CC BY-NC 4.0", "in place", NON_COMMERCIAL, stored_bytes=4),
+        "Salesforce/CoDA-v0-Base", "1.7B", 4.05, "CC BY-NC 4.0", "other files", NON_COMMERCIAL, stored_bytes=4),
     "dreamon-7b": Known(
         "Dream-org/DreamOn-v0-7B", "7B", 15.2, "Apache-2.0", "in place", "", "90.8", "57.1", "dreamon"),
     "dream-coder-7b": Known(
@@ -80,7 +94,7 @@ KNOWN: dict[str, Known] = {
     "diffucoder-7b": Known(
         "apple/DiffuCoder-7B-Base", "7B", 15.2, "Apple's own, unclear", "in place", SAYS_NOTHING,
         "53.7", "45.0", "dreamon"),
-    "llada-8b": Known("GSAI-ML/LLaDA-8B-Base", "8B", 16.1, "MIT", "in place", "", "48.3", "21.1", "dreamon"),
+    "llada-8b": Known("GSAI-ML/LLaDA-8B-Base", "8B", 16.1, "MIT", "other files", "", "48.3", "21.1", "dreamon"),
     "stable-diffcoder-8b": Known("ByteDance-Seed/Stable-DiffCoder-8B-Base", "8B", 16.5, "MIT", "blocks"),
     "dreamreasoner-8b": Known("Dream-org/DreamReasoner-8B", "8B", 16.4, "Apache-2.0", "blocks"),
     "wedlm-8b": Known(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusion.hub.cache import cached, folder_of, name_of, repo_of
-from diffusion.hub.known import EMBEDDED_NAME, KNOWN, LAYOUTS, SOURCES, Known, known_by_repo, limits_of
+from diffusion.hub.known import EMBEDDED_NAME, KNOWN, SOURCES, Known, known_by_repo, limits_of
 from lsp_server import settings
 from lsp_server.tools.setup_editor import replace
 
@@ -122,8 +122,8 @@ def agreed(offer: Offer, yes: bool) -> bool:
     size, place = in_gb(offer.bytes_left), offer.blobs.parent
     print(f"{offer.repo}, licence {licence or 'not said'}: {size} to fetch into {place}")
     doubts = [known.limits if known and known.limits else limits_of(licence)]
-    if known and known.runs != "yes":
-        doubts.append(f"this version cannot run it{' yet' if known.runs == 'not yet' else ''}: {LAYOUTS[known.layout]}")
+    if known and known.cannot:
+        doubts.append(known.cannot)
     doubts = [doubt for doubt in doubts if doubt]
     for doubt in doubts:
         print(f"  note: {doubt}")
@@ -164,7 +164,8 @@ def facts(folder: ModelFolder, device: str) -> Iterator[tuple[str, str]]:
     )
     yield "ids", ", ".join(f"{name} {value}" for name, value in ids.items())
     yield "policy", folder.policy if ids.get("mask") is not None else f"{folder.policy}, token by token: no mask token"
-    yield "context", f"{config.max_context} tokens, cache exact"
+    cache = "none: every pass reads all rows" if config.in_place else "exact"
+    yield "context", f"{config.max_context} tokens, cache {cache}"
     free = available(device)
     memory = ", ".join(f"{in_gb(needed(config, kind))} as {kind}" for kind in ("int8", "bf16"))
     yield "memory", f"about {memory}; {device} has {'?' if free is None else in_gb(free)} free"

@@ -13,6 +13,7 @@ import pytest
 from editor import PATIENCE_S, Editor, editor
 
 from tests.models import SMALL
+from tests.test_in_place import FAMILIES, checkpoint
 from tests.test_memory import TERABYTES, hollow
 
 
@@ -63,12 +64,12 @@ def never_fetched(folder: Path) -> str:
 
 
 def not_yet(folder: Path) -> str:
-    return "dreamon-7b cannot be run by this version: "
+    return "sdar-1.7b: this version cannot run it yet: "
 
 
 FAULTS: dict[Callable[[Path], str], str] = {
     truncated: "", truncated_shard: "", wrong_shape: "", unknown_type: "", no_tokenizer: "", too_large: "",
-    never_fetched: "smollm2-135m", not_yet: "dreamon-7b",
+    never_fetched: "smollm2-135m", not_yet: "sdar-1.7b",
 }  # fmt: skip
 
 
@@ -108,6 +109,20 @@ def test_a_name_is_the_folder_that_the_hubs_cache_holds(tmp_path: Path, monkeypa
         async with editor({"model": "Org/small"}) as client:
             assert await completes(client) and client.messages == []
             assert (await client.stats()).engine.model == str(repo / "snapshots" / commit)
+
+    asyncio.run(asyncio.wait_for(run(), PATIENCE_S))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_that_sees_everything_completes_a_file_in_its_original_format(family: str, tmp_path: Path) -> None:
+    """With random weights, so what it says is not looked at: a final draft comes, and nothing is wrong."""
+    _, folder = checkpoint(family, tmp_path)
+
+    async def run() -> None:
+        async with editor({"model": str(folder), "minConfidencePercent": 0, "syntaxFeedback": False}) as client:
+            assert await completes(client) and client.messages == []
+            assert client.drafts[-1].done
+            assert (await client.stats()).engine.backend == "torch"
 
     asyncio.run(asyncio.wait_for(run(), PATIENCE_S))
 
