@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Regex, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from cuda_ext.rules import Policy
+from cuda_ext.rules import SPECIAL, Policy
 from diffusion.backends.torch import TorchBackend
 from diffusion.engine import Engine
 from diffusion.in_place import lay_out_in_place
@@ -125,7 +125,9 @@ def test_every_pass_of_a_run_is_what_transformers_gives_for_its_rows(family: str
     model, path = checkpoint(family, tmp_path)
     folder = open_folder(path)
     loaded = load_weights(folder)
-    engine = Engine(TorchBackend(loaded), folder.tokenizer(), Policy(max_steps=6), {})
+    tokenizer = folder.tokenizer()
+    tokenizer.flags[tokenizer.vocabulary.end] = SPECIAL  # no end, no line that ends: whatever the weights say, 6 passes
+    engine = Engine(TorchBackend(loaded), tokenizer, Policy(threshold=1.0, max_steps=6), {})
     engine.recall_above = 1.0
     seen: list[tuple[list[int], Tensor]] = []
     run = loaded.run_in_place
@@ -137,9 +139,11 @@ def test_every_pass_of_a_run_is_what_transformers_gives_for_its_rows(family: str
 
     loaded.run_in_place = watched  # type: ignore[assignment]
     drafts = list(
-        engine.infill(InfillRequest("def f(x):\n    return ", "\n\nprint(f(1))\n", (Hole(8),)), lambda: False)
+        engine.infill(
+            InfillRequest("def f(x):\n    return ", "\n\nprint(f(1))\n", (Hole(8, multiline=True),)), lambda: False
+        )
     )
-    assert drafts[-1].done and len(seen) == drafts[-1].forward_passes > 1
+    assert drafts[-1].done and len(seen) == drafts[-1].forward_passes == 6
     before = len(engine._caches[-1].ids)
     for ids, logits in seen:
         first = before - int(family in SHIFTED)
