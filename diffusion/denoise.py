@@ -19,13 +19,14 @@ from torch import Tensor
 from cuda_ext.reference import RowStats, choose, first_ends, gumbel, revise, row_stats
 from cuda_ext.rules import Policy, expand
 from diffusion.canvas import Canvas, ended
+from diffusion.in_place import Surroundings
 from diffusion.model.transformer import ContextCache, Transformer
 from diffusion.request import Draft
 
 
 def denoise(
     model: Transformer,
-    cache: ContextCache,
+    cache: ContextCache | Surroundings,
     canvas: Canvas,
     policy: Policy,
     cancelled: Callable[[], bool],
@@ -74,13 +75,15 @@ def denoise(
 
 
 def predict(
-    model: Transformer, cache: ContextCache, canvas: Canvas, temperature: float, seed: int, step: int
+    model: Transformer, cache: ContextCache | Surroundings, canvas: Canvas, temperature: float, seed: int, step: int
 ) -> RowStats:
     """Statistics of every row of the canvas; rows that left it count as certain ends. One forward pass."""
     n_active = canvas.n_active
+    if isinstance(cache, Surroundings) and n_active > 1 and canvas.ids[n_active - 1] == canvas.end_id:
+        n_active -= 1  # the suffix joins the text: no end stands between them
     ids = torch.from_numpy(canvas.ids[:n_active])
     with torch.no_grad():
-        hidden = model.denoise(ids[None].to(cache.k.device), cache)
+        hidden = model.denoise(ids[None], cache)
         logits = model.logits(hidden[0]).cpu()
     forbidden, ends = (torch.from_numpy(mask) for mask in expand(canvas.rules()[:n_active], canvas.flags))
     logits = logits.masked_fill(forbidden, -torch.inf)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from cuda_ext.rules import MAX_ROWS, TOKEN_BY_TOKEN, Policy, Verdict
 from diffusion import extras
 from diffusion.canvas import Canvas
+from diffusion.in_place import MOST_ROWS, lay_out_in_place
 from diffusion.layout import Context, Layout, lay_out
 from diffusion.model.card import ModelFolder, open_folder, weights_hash
 from diffusion.model.config import EMBEDDED, ModelConfig
@@ -94,7 +95,7 @@ class Engine:
             "weights": weights_hash(folder.path),
             "max_context": chosen.config.max_context,
             "other_tokens": Layout.of(chosen.config.max_context).other_tokens,
-            "cache": "exact",
+            "cache": "none: every pass reads all rows (refresh 1)" if chosen.config.in_place else "exact",
             "policy": folder.policy,
             **chosen.info,
         }
@@ -127,6 +128,8 @@ class Engine:
         self, request: InfillRequest, policy: Policy | Verdict, cancelled: Callable[[], bool]
     ) -> Iterator[Draft]:
         """The drafts of a request under a policy."""
+        if self.backend.config.in_place and not isinstance(policy, Policy):
+            raise ValueError("a model whose rows see everything cannot decode token by token")
         began = time.perf_counter()
 
         def left_ms() -> float | None:
@@ -139,6 +142,8 @@ class Engine:
             if not cancelled():
                 yield Draft(0, "", (), 0.0, 0, True, "deadline")
             return
+        if self.backend.config.in_place:
+            cache.after = context.after  # type: ignore[attr-defined]
         start = request.start if isinstance(policy, Policy) else None  # a verdict's first draft is not on the canvas
         canvas = Canvas.blank(self.tokenizer, request.middle, context.left, context.right, start)
         request = dataclasses.replace(request, deadline_ms=left_ms())
@@ -148,6 +153,9 @@ class Engine:
             yield from self.backend.verdict(cache, canvas, policy, request, cancelled)
 
     def _lay_out(self, request: InfillRequest) -> Context:
+        if self.backend.config.in_place:
+            rows = min(self.backend.config.max_context, MOST_ROWS)
+            return lay_out_in_place(self.tokenizer, rows, request.prefix, request.suffix)
         return lay_out(self.tokenizer, self.layout, request.prefix, request.suffix, request.other_files)
 
     def _encode(self, context: Context, cache: Cache, stopped: Callable[[], bool]) -> bool:
@@ -182,8 +190,10 @@ def load_backend(folder: ModelFolder, device: str, threads: int | None, backend:
     """The backend asked for; torch, imported only here, where native code was not built."""
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is none of {', '.join(BACKENDS)}")
-    missing = ""
-    if backend != "torch":
+    missing = "it runs no model that sees everything" if folder.config.in_place else ""
+    if backend == "native" and missing:
+        raise ValueError(f"the native backend cannot run {folder.path}: {missing}")
+    if backend != "torch" and not missing:
         from diffusion.backends.native import NativeBackend, why_not
 
         missing = why_not(device)

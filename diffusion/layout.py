@@ -56,11 +56,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class Context:
-    """Token ids to encode, and the partial tokens that the cursor cut off at either side of the middle."""
+    """Token ids to encode, and the partial tokens that the cursor cut off at either side of the middle.
+
+    `after`: tokens behind the canvas, for models that see everything (`in_place.py`).
+    """
 
     ids: tuple[int, ...]
     left: Edge
     right: Edge
+    after: tuple[int, ...] = ()
 
 
 def lay_out(tokenizer: Tokenizer, layout: Layout, prefix: str, suffix: str, others: Sequence[str]) -> Context:

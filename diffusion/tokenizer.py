@@ -9,12 +9,14 @@ text. The splitter is the tokenizer's own, so that healing sees the same borders
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import tokenizers
+from tokenizers import Regex, models, pre_tokenizers
 
 from cuda_ext import rules
 from diffusion.vocabulary import OUR_SPECIAL_TOKENS, OURS, Vocabulary
@@ -22,6 +24,10 @@ from diffusion.vocabulary import OUR_SPECIAL_TOKENS, OURS, Vocabulary
 # Of our own tokenizers: a line break with the indentation behind it | a word with its leading space | one digit |
 # punctuation | spaces.
 PRE_TOKEN = r"\r?\n[ \t]*| ?[^\W\d]+|\d| ?[^\s\w]+| +|\t+|\s"
+# Of Qwen2: contractions | letters with one sign in front | one digit | signs and the line breaks behind | blanks.
+QWEN_PRE_TOKEN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 class Tokenizer:
@@ -121,6 +127,23 @@ class Tokenizer:
         first = bisect_left(values, start)
         found[ids[first : bisect_left(values, True, lo=first, key=lambda value: not value.startswith(start))]] = True
         return found
+
+
+def from_merges(folder: Path, vocabulary: Vocabulary, n_rows: int) -> Tokenizer:
+    """The tokenizer of a Qwen2 folder without tokenizer.json: vocab.json, merges.txt and added_tokens.json."""
+    try:
+        bpe = tokenizers.Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+        added = json.loads((folder / "added_tokens.json").read_text(encoding="utf-8"))
+        tokens = sorted(added, key=added.__getitem__)
+        bpe.add_special_tokens(tokens)
+    except Exception as error:  # the Rust side raises bare Exception
+        raise ValueError(f"cannot read the tokenizer of {folder}: {error}") from error
+    wrong = [token for token in tokens if bpe.token_to_id(token) != added[token]]
+    if wrong:
+        raise ValueError(f"{folder / 'added_tokens.json'}: {wrong[0]} is {bpe.token_to_id(wrong[0])} by its order")
+    split = pre_tokenizers.Split(Regex(QWEN_PRE_TOKEN), behavior="isolated")
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    return Tokenizer(bpe, vocabulary, n_rows)
 
 
 def line_flag(token: bytes) -> int:

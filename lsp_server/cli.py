@@ -71,6 +71,13 @@ def run_setup(argv: list[str]) -> int:
     return setup(argv)
 
 
+def run_models(argv: list[str]) -> int:
+    """List, fetch, check and choose models by name."""
+    from lsp_server.tools.models import main as models
+
+    return models(argv)
+
+
 def run_train(argv: list[str]) -> int:
     """Train the model from source code found on this machine."""
     from diffusion.train.cli import main as train
@@ -136,6 +143,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "complete": run_complete,
     "doctor": run_doctor,
     "setup": run_setup,
+    "models": run_models,
     "train": run_train,
     "eval": run_eval,
     "bench": run_bench,

@@ -33,7 +33,7 @@ class Options:
     Attributes:
         drafts: send `mezzotint/draft` notifications while denoising.
         status: send `mezzotint/status` notifications.
-        model: path of a model folder; "" is the embedded model.
+        model: a model folder, a file in one, or a name (`mezzotint models list`); "" is the embedded model.
         device: where the model runs: cpu, cuda or cuda:N.
         threads: CPU threads of the model; 0 leaves the choice to the engine.
         deadline_ms: longest time for one completion; 0 means no deadline.

@@ -15,7 +15,6 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lsp_server import __version__, quickstart  # noqa: F401  (quickstart before lsprotocol)
@@ -25,7 +24,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams, JsonRpcParseError
 from pygls.lsp.server import LanguageServer
 
-from lsp_server import logs, notebook_sync, settings, snooze, transports
+from lsp_server import logs, notebook_sync, settings, snooze, transports, user_config
 from lsp_server.options import Options
 from lsp_server.protocol import Protocol, at_once
 from lsp_server.session import Session
@@ -50,9 +49,9 @@ Where = types.InlineCompletionParams | types.CompletionParams
 def load_engine(options: Options) -> Infiller:
     """Load the model that the options name (in the model thread: this may import torch)."""
     from diffusion.engine import Engine
+    from diffusion.hub.cache import folder_of
 
-    path = Path(options.model).expanduser() if options.model else None
-    engine: Infiller = Engine.load(path, device=options.device, threads=options.threads or None)
+    engine: Infiller = Engine.load(folder_of(options.model), device=options.device, threads=options.threads or None)
     return engine
 
 
@@ -93,7 +92,7 @@ class Server(LanguageServer):
 
     def load_state(self, state: str, detail: str) -> None:
         """Show the state of the model's loading to the client."""
-        if state == "failed":
+        if state in ("failed", "kept"):
             self.session.tell_once(f"Mezzotint: {detail}")
         logger.info("model: %s %s", state, detail)
         self._loading = state == "loading"
@@ -269,6 +268,7 @@ def serve(
     logs.to_stderr(log_level or Options.log_level)
     sys.setswitchinterval(SWITCH_S)
     server = build(load_engine if engine is None else partial(load_scripted, engine), log_level)
+    server.session.defaults, server.session.complaints = user_config.read()
     try:
         if door is None:
             transports.run_stdio(server)

@@ -52,7 +52,8 @@ class Session:
         self._told: set[str] = set()
         self._memory = Memory()
         self._related = Related()  # the model thread's
-        self.options = Options()
+        self.options = self.defaults = Options()  # defaults: what the user's own configuration says
+        self.complaints: list[str] = []  # about that
         self.documents = Documents()
         self.worker = Worker(lambda: load(self.options), self._state_changed)
         self.counts: Counter[str] = Counter()
@@ -65,10 +66,10 @@ class Session:
 
     def configure(self, raw_options: object, encoding: str) -> None:
         """Take the client's options and position encoding."""
-        self.options, problems = from_client(raw_options)
+        self.options, problems = from_client(raw_options, self.defaults)
         self._initial = self.options
         self.documents = Documents(encoding, self.options.max_file_bytes)
-        self._report(problems)
+        self._report([*self.complaints, *problems])
 
     def reconfigure(self, raw_options: object) -> None:
         """Take changed settings; a model that is chosen otherwise is loaded in place of this one."""

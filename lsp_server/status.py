@@ -14,7 +14,7 @@ from typing import Any
 
 from lsp_server.suggest.reasons import ALLOWED, Refusal
 
-STATES = {"loading": "loading", "ready": "idle", "failed": "error"}  # the worker's word -> the client's
+STATES = {"loading": "loading", "ready": "idle", "kept": "idle", "failed": "error"}  # the worker's word -> the client's
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def trouble(state: str, detail: str, model: str) -> Refusal:
 
 def loaded(status: Status, state: str, why: Refusal, waiting: bool) -> Status:
     """Return the status after the worker said `state`; `waiting`: there are requests that wait for the model."""
-    return replace(status, state="denoising" if waiting and state == "ready" else STATES[state], trouble=why)
+    return replace(status, state="denoising" if waiting and state in ("ready", "kept") else STATES[state], trouble=why)
 
 
 def working(status: Status, busy: bool) -> Status:

@@ -68,7 +68,7 @@ class Worker:
     """One thread, one engine, and the jobs that wait for it."""
 
     def __init__(self, load: Callable[[], Infiller], on_state: Callable[[str, str], None]) -> None:
-        """Take a loader, called in the thread, and a listener for ("loading" | "ready" | "failed", detail)."""
+        """Take a loader, called in the thread, and a listener for ("loading" | "ready" | "kept" | "failed", detail)."""
         self._load = load
         self._on_state = on_state
         self._engine: Infiller | None = None
@@ -200,14 +200,17 @@ class Worker:
                 self._running = None
 
     def _load_engine(self) -> EngineFailedError | None:
-        """Load the engine; return the failure every request gets if that does not work."""
-        self._stale, self._engine = False, None  # two models may not fit into memory
+        """Load the engine; return the failure every request gets if that does not work and there was none before."""
+        self._stale = False
         self._on_state("loading", "")
         try:
             self._engine = self._load()
         except BaseException as error:  # whatever is wrong with weights, device or torch: the server goes on
             logger.error("the model cannot be loaded: %s", error, exc_info=not isinstance(error, (ValueError, OSError)))
             failure = EngineFailedError(f"The model cannot be loaded: {error}")
+            if self._engine is not None:
+                self._on_state("kept", f"{failure}; the one before stays.")
+                return None
             self._on_state("failed", str(failure))
             return failure
         self._on_state("ready", str(self._engine.info.get("model", "")))

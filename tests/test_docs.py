@@ -13,6 +13,7 @@ from diffusion.model.card import open_folder
 from diffusion.model.config import EMBEDDED
 from lsp_server.cli import COMMANDS
 from lsp_server.options import Options, camel
+from lsp_server.tools import models
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_FILES = {"argparse.py", "config.json", "mezzotint.json", "utils.py"}  # of others, or of nobody
@@ -114,3 +115,18 @@ def test_every_extra_is_in_the_readme() -> None:
     named = re.findall(r"^\| `mezzotint\[(\w+)\]`", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
     assert named == re.findall(r"^(\w+) = \[", extras.partition("\n[")[0], re.M)
     assert set(EXTRA_OF.values()) <= set(named)
+
+
+def test_the_table_of_known_models_is_that_of_the_command() -> None:
+    text = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    shown = text.partition("<!-- mezzotint models list -->\n")[2].partition("\n<!-- end -->")[0]
+    assert shown == models_table()
+
+
+def models_table() -> str:
+    """What `mezzotint models list` says, but for what is on this machine, with where each model and figure is from."""
+    rows = [{name: cell for name, cell in row.items() if name != "here"} for row in models.rows()]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    notes = [f"- {name} {text}" for name, text in models.notes()]
+    return table + "\n\n" + "\n".join(notes)

@@ -21,6 +21,7 @@ from diffusion.canvas import Canvas, ended
 from diffusion.device import parse_device
 from diffusion.model.card import ModelFolder
 from diffusion.model.config import ModelConfig
+from diffusion.model.memory import refuse_if_too_large
 from diffusion.model.tensors import Weight, rounded, widened
 from diffusion.request import Draft, InfillRequest
 from diffusion.vocabulary import NONE, OURS
@@ -78,6 +79,7 @@ class NativeBackend:
             raise ValueError(f"the native backend cannot run: {missing}")
         config, (kind, index) = folder.config, parse_device(device)
         precision = precision or ("bf16" if kind == "cuda" else "int8")
+        refuse_if_too_large(folder, precision, device)
         weights = folder.weights()
         n_parameters = sum(math.prod(part.shape) for weight in weights.values() for part, _ in weight.parts)
         try:

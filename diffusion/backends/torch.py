@@ -16,9 +16,11 @@ from diffusion import verdict
 from diffusion.canvas import Canvas
 from diffusion.denoise import denoise
 from diffusion.device import parse_device
+from diffusion.in_place import Surroundings
 from diffusion.model.card import ModelFolder
 from diffusion.model.config import ModelConfig
 from diffusion.model.load import load_weights
+from diffusion.model.memory import refuse_if_too_large
 from diffusion.model.transformer import ContextCache, Transformer
 from diffusion.request import Draft, InfillRequest
 
@@ -40,7 +42,9 @@ class TorchBackend:
             raise ValueError(
                 f"device {device!r} asked for, but this torch finds {torch.cuda.device_count()} CUDA devices"
             )
-        model = load_weights(folder, inference_dtype(device))
+        dtype = inference_dtype(device)
+        refuse_if_too_large(folder, str(dtype).removeprefix("torch."), device)
+        model = load_weights(folder, dtype)
         return cls(model.to(device))
 
     @property
@@ -60,19 +64,24 @@ class TorchBackend:
             "parameters": n_parameters,
         }
 
-    def new_cache(self, capacity: int) -> ContextCache:
+    def new_cache(self, capacity: int) -> ContextCache | Surroundings:
         """An empty context cache for `capacity` tokens."""
+        if self.config.in_place:
+            return Surroundings()
         embed = self.model.embed.weight
         return ContextCache(self.config, capacity, embed.dtype, str(embed.device))
 
-    def encode(self, ids: list[int], cache: ContextCache) -> None:
+    def encode(self, ids: list[int], cache: ContextCache | Surroundings) -> None:
         """Append context tokens to the cache."""
+        if isinstance(cache, Surroundings):
+            cache.ids.extend(ids)
+            return
         with torch.no_grad():
             self.model.encode(ids, cache)
 
     def denoise(
         self,
-        cache: ContextCache,
+        cache: ContextCache | Surroundings,
         canvas: Canvas,
         policy: Policy,
         request: InfillRequest,

@@ -16,15 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from cuda_ext.rules import Verdict
+from diffusion.in_place import MOST_ROWS
 from diffusion.layout import Layout
 from diffusion.model.config import EVERYTHING, ModelConfig, load_config, read_json
+from diffusion.model.families import Family, family_of, vocabulary_of_family
 from diffusion.model.tensors import Weight, open_tensors, weights
-from diffusion.tokenizer import Tokenizer
+from diffusion.tokenizer import Tokenizer, from_merges
 from diffusion.vocabulary import NONE, OURS, Vocabulary
 
 CARD = "mezzotint.json"
 FORMAT = 1  # of the card
-SHAPE_FIELDS = ("max_context", "shift", "context_sees", "canvas_sees")  # of `ModelConfig`, that a card may set
+SHAPE_FIELDS = (
+    "max_context",
+    "shift",
+    "context_sees",
+    "canvas_sees",
+    "in_place",
+)  # of `ModelConfig`, that a card may set
 POLICIES = ("threshold", "verdict")
 CAUSAL_CONTEXT = 1024  # tokens that a checkpoint without a card is shown, at most
 MASKS = ("<|mask|>", "<|MASK|>", "|<MASK>|", "<[MASK]>", "<[MASK_TOKEN]>", "<|mdm_mask|>", "<M>")
@@ -51,7 +59,10 @@ class ModelFolder:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer; ValueError if it does not fit the model."""
         rows = 0 if self.vocabulary == OURS else self.config.vocab_size  # a checkpoint may have more rows than tokens
-        tokenizer = Tokenizer.load(self.path / "tokenizer.json", self.vocabulary, rows)
+        if (self.path / "tokenizer.json").is_file():
+            tokenizer = Tokenizer.load(self.path / "tokenizer.json", self.vocabulary, rows)
+        else:
+            tokenizer = from_merges(self.path, self.vocabulary, rows)
         if tokenizer.vocab_size != self.config.vocab_size:
             raise ValueError(
                 f"{self.path}: tokenizer has {tokenizer.vocab_size} tokens, the model {self.config.vocab_size}"
@@ -67,13 +78,26 @@ def open_folder(path: Path) -> ModelFolder:
     """Read `path`; ValueError says in one sentence what is wrong with it."""
     if not (path / "config.json").is_file():
         raise ValueError(f"{path} is no model folder: it has no config.json")
+    if not (path / "tokenizer.json").is_file() and not (path / "merges.txt").is_file():
+        raise ValueError(f"{path} has no tokenizer.json")
     names = open_tensors(path).keys()
     if (path / CARD).exists():
         return from_card(path, read_json(path / CARD), names)
     config = load_config(path, names)
     if config.extras:
         return ModelFolder(path, config, OURS, Layout.of(config.max_context), "threshold", path.name, "")
+    values = read_json(path / "config.json")
+    if family := family_of(path, str(values.get("model_type")), names):
+        return family_folder(path, config, family, values)
     return causal_folder(path, config)
+
+
+def family_folder(path: Path, config: ModelConfig, family: Family, values: dict[str, Any]) -> ModelFolder:
+    """A checkpoint of a family that sees everything."""
+    vocabulary = vocabulary_of_family(path, family, values, config.vocab_size)
+    rows = min(config.max_context, MOST_ROWS)
+    config = replace(config, in_place=True, shift=family.shift, context_sees=EVERYTHING, max_context=rows)
+    return ModelFolder(path, config, vocabulary, layout_of(path, config), "threshold", path.name, "")
 
 
 def from_card(path: Path, card: Mapping[str, Any], names: Any) -> ModelFolder:
@@ -91,7 +115,11 @@ def from_card(path: Path, card: Mapping[str, Any], names: Any) -> ModelFolder:
     policy = card.get("policy", "verdict")
     if policy not in POLICIES:
         raise ValueError(f"{path / CARD}: policy {policy!r} is none of {', '.join(POLICIES)}")
+    if config.in_place and policy != "threshold":
+        raise ValueError(f"{path / CARD}: in_place goes with the policy threshold; there are no causal rows to judge")
     vocabulary = vocabulary_of(path, card.get("tokens", {}), config)
+    if config.in_place and vocabulary.mask == NONE:
+        raise ValueError(f"{path / CARD}: in_place needs a mask token")
     layout = layout_of(path, config)
     name, licence = str(card.get("name", path.name)), str(card.get("licence", ""))
     verdict = verdict_of(path, card.get("verdict", {}))

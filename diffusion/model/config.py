@@ -16,7 +16,8 @@ from typing import Any
 
 EMBEDDED = Path(__file__).parents[1] / "weights"
 EVERYTHING = 2**30  # `context_sees`, `canvas_sees`: every row of the kind, before and behind
-HUGGING_FACE = ("llama", "qwen2", "qwen3")  # values of `model_type` whose tensors are the same transformer's
+# Values of `model_type` whose tensors are the same transformer's.
+HUGGING_FACE = ("llama", "qwen2", "qwen3", "Dream", "a2d-qwen2", "a2d-qwen3")
 MAX_JSON_BYTES = 1 << 27
 MOST_CONTEXT = 1 << 20  # tokens
 
@@ -45,7 +46,8 @@ class ModelConfig:
     have a bias, and queries and keys a norm per head. `tied`: the output matrix is the embedding. `extras`: a norm
     behind the embedding, a canvas embedding, and neighbours (our first models). `shift`: the row before predicts a
     canvas row's token. `context_sees` and `canvas_sees`: rows of a kind see one another in blocks of so many
-    positions and all before them: 1 is causal, EVERYTHING has no limit.
+    positions and all before them: 1 is causal, EVERYTHING has no limit. `in_place`: every row sees every row, the
+    canvas between prefix and suffix.
     """
 
     vocab_size: int = 8192
@@ -65,6 +67,7 @@ class ModelConfig:
     shift: bool = False
     context_sees: int = 1
     canvas_sees: int = EVERYTHING
+    in_place: bool = False
 
     def __post_init__(self) -> None:
         """Fill `d_head` in; ValueError names the field that cannot be."""
@@ -140,7 +143,7 @@ def from_hugging_face(values: Mapping[str, Any], names: Collection[str]) -> dict
         "norm_eps": values.get("rms_norm_eps", 1e-6),
         "qkv_bias": first + "q_proj.bias" in names,
         "qk_norm": first + "q_norm.weight" in names,
-        "tied": "lm_head.weight" not in names or bool(values.get("tie_word_embeddings")),
+        "tied": "lm_head.weight" not in names,  # some say tie_word_embeddings and have an output matrix of their own
         "extras": False,
         "canvas_sees": EVERYTHING,
     }

@@ -16,12 +16,13 @@ Which of these a model has is data: `ModelConfig`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffusion.in_place import Surroundings
 from diffusion.model.config import ModelConfig
 from diffusion.vocabulary import OURS
 
@@ -158,9 +159,24 @@ class Transformer(nn.Module):
         cache.ids.extend(ids)
         return hidden
 
-    def denoise(self, canvas_ids: Tensor, cache: ContextCache) -> Tensor:
+    def denoise(self, canvas_ids: Tensor, cache: ContextCache | Surroundings) -> Tensor:
         """Hidden rows (1, C, d_model) of a canvas `canvas_ids` int64 (1, C) that follows the cached context."""
-        return self.run([], canvas_ids[0].tolist(), cache)[None]
+        canvas = canvas_ids[0].tolist()
+        if isinstance(cache, Surroundings):
+            return self.run_in_place(cache.ids, canvas, cache.after)[None]
+        return self.run([], canvas, cache)[None]
+
+    def run_in_place(self, before: Sequence[int], canvas: Sequence[int], after: Sequence[int]) -> Tensor:
+        """One forward pass over all rows, each of which sees all; hidden rows (len(canvas), d).
+
+        Row i that is returned predicts the canvas's token i: where the model shifts, that is the row before.
+        """
+        rows = torch.tensor([[*before, *canvas, *after]], device=self.embed.weight.device)
+        positions = torch.arange(rows.shape[1], device=rows.device)[None]
+        first = len(before) - int(self.config.shift)
+        canvas_rows = torch.ones(1, 1, dtype=torch.bool, device=rows.device)
+        hidden = self.forward(rows, positions, rows, rows, canvas_rows, lambda _, q, k, v: sdpa(q, k, v, None))
+        return hidden[0, first : first + len(canvas)]
 
     def run(self, context: list[int], canvas: list[int], cache: ContextCache, decided: int = 0) -> Tensor:
         """One forward pass over rows of two kinds behind the cached context; hidden rows (len(context + canvas), d).
