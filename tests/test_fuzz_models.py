@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 from collections.abc import Iterator
@@ -107,7 +108,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def restored(folder: Path) -> None:
     """Make the folder what it was."""
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name in ("config.json", "mezzotint.json"):
         (folder / name).write_text(json.dumps(FILES[name]))
@@ -177,3 +178,14 @@ def test_a_mutated_model_folder_is_loaded_or_refused_in_a_sentence(
     for name, content in wrong:
         (folder / name).write_bytes(content)
     used(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX files")
+@pytest.mark.parametrize("name", ["config.json", "mezzotint.json", WEIGHTS, "model.safetensors.index.json"])
+def test_what_is_no_regular_file_is_refused(name: str, tmp_path: Path) -> None:
+    """A FIFO that nobody writes to would be read for ever."""
+    restored(tmp_path / "model")
+    (tmp_path / "model" / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "model" / name)
+    with pytest.raises(ValueError, match=name):
+        open_folder(tmp_path / "model")
