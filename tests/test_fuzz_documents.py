@@ -86,7 +86,8 @@ LANGUAGE_IDS = [
     "html",
     "json",
     "markdown",
-]  # not shellscript: docs/reliability.md
+    "shellscript",
+]
 
 
 @fuzz(150)

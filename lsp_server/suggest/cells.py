@@ -42,7 +42,8 @@ def _texts(cells: tuple[Snapshot, ...], language: str, options: Options) -> list
 
 def as_seen(cell: Snapshot, language: str) -> str:
     """Return a cell's text for the model that completes a language, "" where it cannot be said in it."""
-    if cell.language == language and not (language == "python" and magics.is_foreign(cell.text)):
+    has_magics = languages.of(language).has_magics
+    if cell.language == language and not (has_magics and magics.is_foreign(cell.text)):
         return cell.text.strip("\r\n")
     leaders = languages.BY_ID[language].lexis.comments if language in languages.BY_ID else ()
     lines = cell.text.strip().splitlines() if leaders else []

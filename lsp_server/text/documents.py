@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from lsp_server.text import magics, syntax
+from lsp_server.text import languages, magics, syntax
 from lsp_server.text.languages import language_of
 from lsp_server.text.lines import Edit, Lines, Point, count_chars, count_units, line_end, line_starts, moved_starts
 from lsp_server.text.notebooks import Cells, Notebooks
@@ -66,7 +66,7 @@ class Snapshot:
 
     def code(self, source: bytes) -> bytes:
         """Return what a parser reads for a text of this document."""
-        return magics.masked(source) if self.is_cell and self.language == "python" else source
+        return magics.masked(source) if self.is_cell and languages.of(self.language).has_magics else source
 
     def without_trees(self) -> Snapshot:
         """Return the same without what was parsed of it, which takes more memory than the text."""

@@ -59,6 +59,8 @@ class Language:
         lexis: its comments and strings, for code that does not parse.
         body_opener: what ends the header of a block that may be offered with it; "" if none is.
         has_docstrings: whether a string that is a statement of its own is documentation.
+        has_magics: whether its cells in notebooks may hold lines of IPython's.
+        ascii_only: whether its grammar may be given ASCII only.
     """
 
     id: str
@@ -70,6 +72,8 @@ class Language:
     lexis: Lexis = SLASHES
     body_opener: str = ""
     has_docstrings: bool = False
+    has_magics: bool = False
+    ascii_only: bool = False
 
 
 _JAVASCRIPT = Language(
@@ -103,6 +107,7 @@ LANGUAGES = (
         lexis=PYTHON,
         body_opener=":",
         has_docstrings=True,
+        has_magics=True,
     ),
     _JAVASCRIPT,
     replace(_JAVASCRIPT, id="javascriptreact", aliases=("jsx", "javascript.jsx"), extensions=(".jsx",)),
@@ -177,6 +182,7 @@ LANGUAGES = (
         extensions=(".sh", ".bash"),
         grammar="tree_sitter_bash",
         query="shellscript",
+        ascii_only=True,  # its scanner looks characters up in a table of 256, and ends the process beyond
         lexis=HASHES._replace(code=('"', r"\$[({]"), spaced=True),
     ),
     Language(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PIECE_BYTES = 4096  # of source, read by the parser at once
+AS_LETTERS = bytes(range(128)) + b"x" * 128  # a table for `bytes.translate`
 MAX_DEPTH = 5_000  # no code that people write is so deep; some milliseconds
 
 
@@ -83,6 +84,8 @@ def parse(language: str, source: bytes, old: Tree | None = None) -> Tree | None:
     if parser_for(language) is None:
         return None
     parser = new_parser(language)
+    if languages.of(language).ascii_only:
+        source = source.translate(AS_LETTERS)
 
     def read(byte: int, _: object) -> bytes:
         return source[byte : byte + PIECE_BYTES]
