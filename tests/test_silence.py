@@ -104,6 +104,13 @@ def test_a_text_that_makes_the_lines_beside_it_once_more_is_not_shown() -> None:
     assert rule_of("if x:\n        load(path)\n    lo¦\n", "ad(path)") == ""
 
 
+def test_a_text_that_says_what_is_left_of_the_cursor_once_more_is_not_shown() -> None:
+    assert rule_of("print(os.path¦)\n", "print(os.path)") == "repeats what is left of it"
+    assert not rule_of("print(os.path¦)\n", ".join(a, b)")
+    assert not rule_of("x = max(¦)\n", "max(a, b), c")
+    assert not rule_of("max(¦)\n", "max(a, b), c)")
+
+
 def test_a_hundred_places_ten_of_each_kind_each_with_one_cursor() -> None:
     assert {len(places) for places in PLACES.values()} == {10} and len(PLACES) == 10
     codes = [code for places in PLACES.values() for _, code in places]

@@ -19,6 +19,7 @@ from lsp_server.text.brackets import still_open
 from lsp_server.text.documents import Snapshot
 
 LEAST_CHARS = 3  # visible ones that a suggestion adds
+LEAST_REPEATED_CHARS = 10  # visible ones left of the cursor: `f(` may well be followed by `f(`
 _NUMBER = re.compile(r"(?<![\w$])\d[\w.]*\Z")
 _WORD_END = re.compile(r"\w\Z")
 _WORD = re.compile(r"\w*")
@@ -142,6 +143,12 @@ def repeats_neighbours(place: Here, text: str) -> bool:
     return bool(lines) and lines in (above[-len(lines) :], below[: len(lines)])
 
 
+def repeats_line(place: Here, text: str) -> bool:
+    """It says once more all that stands left of the cursor."""
+    left = place.left.strip()
+    return _visible(left) >= LEAST_REPEATED_CHARS and text.lstrip().startswith(left)
+
+
 def _near(text: str) -> int:
     """Return how many characters beside the cursor's line are enough to compare a text with."""
     return 2000 + 2 * len(text)
@@ -172,4 +179,5 @@ WHAT: dict[str, Callable[[Here, str], bool]] = {
     "too short": is_short,
     "the word at the cursor would be torn": tears_word,
     "repeats the lines beside it": repeats_neighbours,
+    "repeats what is left of it": repeats_line,
 }

@@ -16,7 +16,7 @@ from typing import Any
 
 import inventory
 import pytest
-from inventory import SIZES, SOURCE
+from inventory import BODY, SIZES, SOURCE
 from scripts import Script, sharpens
 from terminal_picture import Terminal
 
@@ -53,7 +53,9 @@ INIT = """;; -*- lexical-binding: t -*-
 class Emacs:
     """An Emacs that a test types into, and looks into."""
 
-    def __init__(self, folder: Path, delay: int = 0, init_text: str = INIT, engine: str = "script") -> None:
+    def __init__(
+        self, folder: Path, delay: int = 0, init_text: str = INIT, engine: str = "script", text: str = SOURCE
+    ) -> None:
         """Start with a server that says RULES or, with another engine, what the model says."""
         script = Script(folder)
         script.says(*RULES)
@@ -63,7 +65,7 @@ class Emacs:
         values = {name: json.dumps(str(value)) for name, value in names.items()}
         engine = " ".join(map(json.dumps, script.options)) if engine == "script" else ""
         init.write_text(init_text.format(delay=delay, engine=engine, **values))
-        (folder / "inventory.py").write_text(SOURCE)
+        (folder / "inventory.py").write_text(text)
         command = f"{EMACS} -nw -Q -l {init} {folder}/inventory.py"
         self.terminal = Terminal(command, folder, {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"})
 
@@ -189,6 +191,23 @@ def test_after_a_word_is_accepted_the_rest_needs_no_forward_pass_with_text_to_th
     editor.answered()
     assert rest.startswith("getsize") and editor.ghost() == rest.removeprefix("getsize")
     assert editor.eval(passes) == before
+
+
+def test_an_accepted_text_gets_the_line_ends_of_its_file(tmp_path: Path) -> None:
+    text = SOURCE.replace("\n", "\r\n")
+    editor = Emacs(tmp_path, text=text)
+    try:
+        editor.until(lambda: editor.status() == "idle" and editor.eval("mezzotint-mode") == "t", "the server")
+        editor.eval("(goto-char (point-max))")
+        editor.type("def main():", "Enter")
+        editor.shows(BODY)
+        editor.type("Tab")
+        editor.until(lambda: editor.text().endswith(BODY), "the accepted text")
+        editor.eval("(let ((require-final-newline t)) (save-buffer))")
+        said = f"def main():\n    {BODY}\n".replace("\n", "\r\n")
+        assert (tmp_path / "inventory.py").read_bytes().decode() == text + said
+    finally:
+        editor.terminal.__exit__()
 
 
 def test_typing_what_the_suggestion_says_never_takes_it_off_the_screen(editor: Emacs) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import inventory
 import pynvim
 import pytest
-from inventory import SIZES, SOURCE
+from inventory import BODY, SIZES, SOURCE
 from scripts import Script, sharpens
 
 ROOT = Path(__file__).parents[2]
@@ -215,6 +215,28 @@ def test_after_a_word_is_accepted_the_rest_needs_no_forward_pass_with_text_to_th
         assert editor.text() == text
     assert editor.stats()["forwardPasses"] == before["forwardPasses"]
     assert editor.stats()["requests"] > before["requests"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line_end"),
+    [(SOURCE.replace("\n", "\r\n"), "\r\n"), (SOURCE.replace("\n", "\r\n", 1), "\n")],
+    ids=["CRLF", "mixed"],
+)
+def test_an_accepted_text_gets_the_line_ends_with_which_neovim_writes_the_file(
+    text: str, line_end: str, tmp_path: Path
+) -> None:
+    """A file of mixed line ends is one of LF for Neovim: what was there stays as it was."""
+    editor = Neovim(tmp_path, init(tmp_path), text)
+    try:
+        editor.ready()
+        editor.type("Godef main():<CR>")
+        editor.shows(BODY)
+        editor.type("<Tab>")
+        editor.until(lambda: editor.text().endswith(BODY + "\n"), "the accepted text")
+        editor.nvim.command("write")
+        assert editor.file.read_bytes().decode() == text + f"def main():\n    {BODY}\n".replace("\n", line_end)
+    finally:
+        editor.close()
 
 
 def test_a_key_asks_by_hand_where_nothing_is_suggested(editor: Neovim) -> None:
