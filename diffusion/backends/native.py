@@ -211,7 +211,7 @@ def control_of(canvas: Canvas, policy: Policy, request: InfillRequest) -> native
 
 
 def verdict_control(canvas: Canvas, policy: Verdict, request: InfillRequest, context: list[int]) -> native.Control:
-    """What the native loop is told of a verdict run behind `context`."""
+    """What the native loop is told of a verdict run; `context`: the token ids in front, at least one."""
     control, history = any_control(canvas, request), context[-HISTORY:] if policy.look_up else []
     control.verdict, control.last_id, control.draft_above = 1, context[-1], policy.draft_above
     control.look_up, control.n_history = policy.look_up, len(history)
