@@ -37,7 +37,7 @@ def _grammar(language: str) -> tuple[Parser, Query] | None:
         logger.info("no grammar for language %r: line rules are used", language)
         return None
     try:
-        from tree_sitter import Language, Parser, Query, QueryCursor  # noqa: F401  (releases before 0.25 lack the last)
+        from tree_sitter import Language, Parser, Query
 
         grammar = Language(getattr(importlib.import_module(row.grammar), row.entry)())
         source = (Path(__file__).parent / "queries" / f"{row.query}.scm").read_text(encoding="utf-8")
