@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := docs/demo.py:16:21
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-wheel test-lowest lint format pins native sanitize cuda gpu-check parity eval holdout bench bench-peers corpus test-editors base train train-gpu picture clean
+.PHONY: help demo test test-wheel test-lowest fuzz lint format pins audit native sanitize cuda gpu-check parity eval holdout bench bench-peers corpus test-editors base train train-gpu picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -45,6 +45,9 @@ test-lowest: ## a few tests with the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning $(patsubst %,tests/test_%.py,requirements syntax documents holes context ignored \
 	  cleanup tokenizer without_torch) $(patsubst %,tests/e2e/test_%.py,inline_completion bad_input startup transports)
 
+fuzz: $(VENV)/.dev ## random messages, edits, model folders and control blocks, TIMES (20000) of each or so
+	MEZZOTINT_FUZZ=$(or $(TIMES),20000) $(BIN)/python -m pytest -s tests/test_fuzz_*.py tests/e2e/test_fuzz_*.py tests/test_frames.py
+
 EDITORS := $(CURDIR)/.editors
 test-editors: $(VENV)/.dev ## install Neovim, Emacs and VS Code beside everything else and drive them (REQUIRE_EDITORS=1: none may be missing; PICTURES=docs: take pictures)
 	@for editor in nvim emacs vscode; do editors/$$editor/install.sh $(EDITORS) || { test -z "$(REQUIRE_EDITORS)" && \
@@ -67,6 +70,10 @@ pins: $(VENV)/.dev ## write constraints.txt anew, with the newest versions (but 
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.10 --all-extras --no-annotate --no-header \
 	  --no-emit-package mezzotint -c build/torch.txt pyproject.toml | grep -vE '^(nvidia-|cuda-|triton)'; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
+
+audit: $(VENV)/.dev ## ask pip-audit for known vulnerabilities of the pinned versions
+	$(BIN)/pip install -q pip-audit
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 native: ## build the native libraries into the source tree, where Python finds them
 	cmake -S . -B build/native -DCMAKE_BUILD_TYPE=Release

@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from cuda_ext.rules import MAX_ROWS
+from cuda_ext.rules import HISTORY, MAX_ROWS
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 MAX_HOLES = 8
 PRECISIONS = {"bf16": 0, "int8": 1, "fp8": 2}
 FOREVER_US = 3_600_000_000
@@ -89,6 +89,9 @@ class Control(ctypes.Structure):
         ("last_id", c_int32),
         ("n_drafted", c_int32),
         ("drafted", c_int32 * MAX_ROWS),
+        ("look_up", c_int32),
+        ("n_history", c_int32),
+        ("history", c_int32 * HISTORY),
     ]
 
 
@@ -147,7 +150,7 @@ class Stream(ctypes.Structure):
         ("pending", c_int32 * MAX_ROWS),
         ("n_drafted", c_int32),
         ("drafted", c_int32 * MAX_ROWS),
-        ("by_canvas", c_int32),
+        ("drafter", c_int32),
         ("in_vain", c_int32),
         ("resting", c_int32),
         ("guess", c_int32 * MAX_ROWS),

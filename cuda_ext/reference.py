@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cuda_ext.rules import LONGEST_MATCH
+
 
 @dataclass(frozen=True)
 class RowStats:
@@ -129,3 +131,20 @@ def gumbel(seed: int, step: int, rows: np.ndarray, vocab_size: int) -> Tensor:
     bits = philox(seed, step, rows[:, None], np.arange(vocab_size)[None])
     uniform = torch.from_numpy(((bits >> np.uint64(8)).astype(np.float32) + 0.5) / 16777216)
     return -(-uniform.log()).log()
+
+
+def looked_up(text: list[int], least: int) -> list[int]:
+    """Tokens behind the place where `text` stood as it ends now, at least its last `least` tokens.
+
+    The longest match counts, up to LONGEST_MATCH tokens; of equal ones the last.
+    """
+    longest, found = least - 1, len(text)
+    for end in range(len(text) - 1, 0, -1):
+        same = 0
+        while same < min(end, LONGEST_MATCH) and text[end - 1 - same] == text[-1 - same]:
+            same += 1
+        if same > longest:
+            longest, found = same, end
+        if longest == LONGEST_MATCH:
+            break
+    return text[found:]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_ROWS = 128  # of a canvas, and of a forward pass
+HISTORY = 1024  # context tokens that a run may look things up in
+LONGEST_MATCH = 8  # tokens of the text's end that are compared
 
 # What a token is, one byte per id. LEFT and RIGHT depend on the request (token healing).
 SPECIAL = 1  # never text
@@ -48,6 +50,9 @@ class Verdict:
 
     A canvas that is of no use doubles the time of a pass: behind `patience` passes in a row that accepted none of its
     tokens it leaves (0: never), and comes back when `rest` tokens have been decided without it.
+
+    Where neither drafts, what followed the last tokens where they stood before, in the context or in the text so far,
+    is the draft (prompt lookup): at least `look_up` tokens must be the same (0: nothing is looked up).
     """
 
     draft_above: float = 0.3
@@ -55,6 +60,7 @@ class Verdict:
     canvas_rows: int = 16
     patience: int = 3
     rest: int = 16
+    look_up: int = 1
 
     def __post_init__(self) -> None:
         """Raise ValueError for rows that do not fit a forward pass."""
@@ -62,9 +68,11 @@ class Verdict:
             raise ValueError(f"judge_rows and canvas_rows must be 0 to {MAX_ROWS - 1} together")
         if min(self.patience, self.rest) < 0:
             raise ValueError("patience and rest must not be negative")
+        if not 0 <= self.look_up <= LONGEST_MATCH:
+            raise ValueError(f"look_up must be 0 to {LONGEST_MATCH}")
 
 
-TOKEN_BY_TOKEN = Verdict(judge_rows=0, canvas_rows=0)
+TOKEN_BY_TOKEN = Verdict(judge_rows=0, canvas_rows=0, look_up=0)
 
 
 @dataclass(frozen=True)

@@ -34,18 +34,39 @@ class Sides:
     right: Edge
 
 
-def sides(tokenizer: Tokenizer, rows: int, prefix: str, suffix: str) -> Sides:
-    """What of prefix and suffix fits beside a canvas into `rows` tokens in all."""
+def sides(tokenizer: Tokenizer, rows: int, prefix: str, suffix: str, lend: bool) -> Sides:
+    """What of prefix and suffix fits beside a canvas into `rows` tokens in all.
+
+    `lend`: a side takes what the other leaves; else its room is its own, and typing moves no cut of the other.
+    """
     prefix, suffix = prefix.replace("\r\n", "\n"), suffix.replace("\r\n", "\n")
     left, right = heal_left(tokenizer, prefix), heal_right(tokenizer, suffix)
     prefix, suffix = prefix[: len(prefix) - len(left.text)], suffix[len(right.text) :]
     room = rows - MAX_ROWS - MARKERS
     n_suffix = max(LEAST_SUFFIX, room // SUFFIX_SHARE)
+    n_prefix = room if lend else room - n_suffix
+    before = tokenizer.encode(prefix[prefix_start(prefix, n_prefix * CHARS_PER_TOKEN) :])
+    n_suffix = max(n_suffix, room - len(before)) if lend else n_suffix
     shown = suffix[: suffix_stop(suffix, n_suffix * CHARS_PER_TOKEN)]
-    before = tokenizer.encode(prefix[prefix_start(prefix, (room - n_suffix) * CHARS_PER_TOKEN) :])
     behind = tokenizer.encode(shown)
     to_the_end = len(shown) == len(suffix) and len(behind) <= n_suffix
-    return Sides(before[n_suffix - room :], behind[:n_suffix], to_the_end, left, right)
+    behind = until_line(tokenizer, behind, n_suffix)
+    before = from_line(tokenizer, before, room - len(behind) if lend else n_prefix)
+    return Sides(before, behind, to_the_end, left, right)
+
+
+def from_line(tokenizer: Tokenizer, ids: list[int], most: int) -> list[int]:
+    """The last `most` of `ids`, from a line on that begins in their first quarter, if one does."""
+    ids, cut = ids[-most:], len(ids) > most
+    starts = (at + 1 for at in range(len(ids) // 4) if tokenizer.token_bytes[ids[at]].endswith(b"\n"))
+    return ids[next(starts, 0) :] if cut else ids
+
+
+def until_line(tokenizer: Tokenizer, ids: list[int], most: int) -> list[int]:
+    """The first `most` of `ids`, up to a line that ends in their last quarter, if one does."""
+    ids, cut = ids[:most], len(ids) > most
+    ends = (at for at in range(len(ids), len(ids) * 3 // 4, -1) if b"\n" in tokenizer.token_bytes[ids[at - 1]])
+    return ids[: next(ends, len(ids))] if cut else ids
 
 
 def prefix_start(prefix: str, most: int) -> int:
@@ -62,7 +83,7 @@ def suffix_stop(suffix: str, most: int) -> int:
 
 def in_place(tokenizer: Tokenizer, rows: int, prefix: str, suffix: str) -> Context:
     """Prefix and suffix, with the canvas to come between them."""
-    found, ids = sides(tokenizer, rows, prefix, suffix), tokenizer.vocabulary
+    found, ids = sides(tokenizer, rows, prefix, suffix, lend=True), tokenizer.vocabulary
     before = [*known(ids.file), *found.prefix] or [ids.end]  # something in front: the row before predicts a token
     behind = [*found.suffix, *(known(ids.eof) if found.to_the_end else [])]
     return Context((*before, *behind), found.left, found.right, len(behind))
@@ -70,7 +91,7 @@ def in_place(tokenizer: Tokenizer, rows: int, prefix: str, suffix: str) -> Conte
 
 def suffix_first(tokenizer: Tokenizer, rows: int, prefix: str, suffix: str) -> Context:
     """Suffix, prefix, and the canvas to come behind."""
-    found, ids = sides(tokenizer, rows, prefix, suffix), tokenizer.vocabulary
+    found, ids = sides(tokenizer, rows, prefix, suffix, lend=False), tokenizer.vocabulary
     context = [*known(ids.file), ids.near_suffix, *found.suffix, ids.near_prefix, *found.prefix, ids.middle]
     return Context(tuple(context), found.left, found.right)
 

@@ -97,7 +97,7 @@ class Engine:
             "weights": weights_hash(folder.path),
             "max_context": chosen.config.max_context,
             "other_tokens": Layout.of(chosen.config.max_context).other_tokens if folder.shows_others else 0,
-            "cache": "approximate" if folder.config.in_place and folder.refresh > 1 else "exact",
+            "cache": folder.cache,
             "policy": folder.policy,
             **({"family": folder.family} if folder.family else {}),
             **({"refresh": folder.refresh} if folder.config.in_place else {}),
@@ -133,6 +133,8 @@ class Engine:
         self, request: InfillRequest, policy: Policy | Verdict, cancelled: Callable[[], bool]
     ) -> Iterator[Draft]:
         """The drafts of a request under a policy."""
+        if isinstance(policy, Verdict) and not self.backend.config.has_causal_rows:
+            raise ValueError("token by token needs a context whose rows are causal")
         began = time.perf_counter()
 
         def left_ms() -> float | None:

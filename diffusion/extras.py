@@ -5,7 +5,10 @@ pip install 'mezzotint[torch]'
 
 from __future__ import annotations
 
-EXTRA_OF = {"torch": "torch", "datasketch": "train", "packaging": "train", "gguf": "peers", "llama_cpp": "peers"}
+EXTRA_OF = {
+    "torch": "torch", "datasketch": "train", "packaging": "train", "gguf": "peers", "llama_cpp": "peers",
+    "huggingface_hub": "hub",
+}  # fmt: skip
 
 
 def missing(what: str, package: str, extra: str = "") -> str:

@@ -44,6 +44,7 @@ class Start:
 
 
 UNSURE = "unsure"
+NO_END = ("length", "deadline")  # reasons of a done draft whose text may break off anywhere
 FROM_MASKS = Start((), closed=False)
 
 

@@ -7,7 +7,8 @@ token. `backends/native.py` runs the same loop as one native call.
 
     for draft in decode(model, cache, canvas, Verdict(), cancelled=lambda: False): ...
 
-Speculative decoding (arXiv 2211.17192) whose draft model is the denoiser of block diffusion (2503.09573).
+Speculative decoding (arXiv 2211.17192) whose draft model is the denoiser of block diffusion (2503.09573) and, where
+that says nothing, a repetition of what the text ended with before (prompt lookup; as arXiv 2304.04487).
 """
 
 from __future__ import annotations
@@ -15,34 +16,38 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cuda_ext.reference import RowStats, gumbel, row_stats
-from cuda_ext.rules import MAX_ROWS, Rule, Verdict, expand
+from cuda_ext.reference import RowStats, gumbel, looked_up, row_stats
+from cuda_ext.rules import HISTORY, MAX_ROWS, Rule, Verdict, expand
 from diffusion.canvas import Canvas, ended
 from diffusion.model.transformer import ContextCache, Transformer
 from diffusion.request import Draft, Start
 from diffusion.vocabulary import NONE
+
+Drafter = Literal["start", "canvas", "lookup"]
 
 
 @dataclass
 class Stream:
     """The decided text behind the context, and where it stands on the canvas.
 
-    `row`: the canvas row to be decided next; len(canvas.ids) when all are. `pending`: decided tokens whose keys and
-    values are not in the cache. `drafted`: tokens proposed for the rows from `row` on; `by_canvas`: by the canvas.
-    `in_vain`: passes since the canvas drafted a token that was accepted. `resting`: tokens to be decided before the
-    canvas comes back; 0: it is there.
+    `history`: the end of the context. `row`: the canvas row to be decided next; len(canvas.ids) when all are.
+    `pending`: decided tokens whose keys and values are not in the cache. `drafted`: tokens proposed for the rows from
+    `row` on; `drafter`: by whom. `in_vain`: passes since the canvas drafted a token that was accepted. `resting`:
+    tokens to be decided before the canvas comes back; 0: it is there.
     """
 
     canvas: Canvas
+    history: list[int]
     row: int = 0
     pending: list[int] = field(default_factory=list)
     drafted: list[int] = field(default_factory=list)
-    by_canvas: bool = False
+    drafter: Drafter = "start"
     in_vain: int = 0
     resting: int = 0
 
@@ -95,9 +100,10 @@ def decode(
     if model.config.context_sees != 1 or not cache.ids:
         raise ValueError("only a model whose context is causal, and not empty, judges drafts")
     started = time.perf_counter()
-    stream = Stream(canvas)
+    stream = Stream(canvas, cache.ids[-HISTORY:])
     stream.skip_fixed()
     stream.drafted = canvas.proposed_by(start) if start else []
+    draft_looked_up(stream, policy)
     guess = np.where(canvas.masked, canvas.end_id, canvas.ids)
     passes = 0
     while not cancelled():
@@ -155,6 +161,7 @@ def one_pass(
     proposed = Proposed.of(stats, len(judged) + 1, first)
     stream.drafted = next_draft(stream, policy, proposed, len(judged), accepted, decided)
     stream.skip_fixed()
+    draft_looked_up(stream, policy)
     return guessed(canvas, proposed)
 
 
@@ -233,7 +240,7 @@ def next_draft(
     rest = stream.drafted[n_judged:]
     if accepted == n_judged and rest and rest[0] == decided[-1]:
         return rest[1:]
-    stream.by_canvas = True
+    stream.drafter = "canvas"
     last, stop = len(decided) - 1, min(len(proposed.best), stream.stop - proposed.first)
     if last >= stop or proposed.ends[last] or proposed.best[last] != decided[-1]:
         return []
@@ -245,16 +252,27 @@ def next_draft(
     return tokens
 
 
+def draft_looked_up(stream: Stream, policy: Verdict) -> None:
+    """Where nobody drafts anything, draft what is looked up."""
+    if stream.drafted or not policy.look_up or stream.done:
+        return
+    ids = stream.canvas.ids[: stream.row]
+    decided = ids[stream.canvas.fixed[: stream.row] | (ids != stream.canvas.end_id)].tolist()
+    stream.drafted = looked_up(stream.history + decided, policy.look_up)[: policy.judge_rows]
+    if stream.drafted:
+        stream.drafter = "lookup"
+
+
 def weigh_canvas(
     stream: Stream, policy: Verdict, has_window: bool, has_judged: bool, accepted: int, n_decided: int
 ) -> None:
     """Whether the canvas goes on.
 
-    A pass is in vain where it accepts none of the canvas's tokens and judges nobody else's.
+    A pass is in vain where it accepts none of the canvas's tokens and judges no first draft.
     """
-    if stream.by_canvas and accepted:
+    if stream.drafter == "canvas" and accepted:
         stream.in_vain = stream.resting = 0
-    elif has_window and (stream.by_canvas or not has_judged):
+    elif has_window and (stream.drafter != "start" or not has_judged):
         stream.in_vain += 1
     stream.resting = max(0, stream.resting - n_decided)
     if policy.patience and stream.in_vain >= policy.patience:

@@ -12,6 +12,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from lsp_server import __version__
 
@@ -19,21 +20,34 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def run_lsp(argv: list[str]) -> int:
-    """Serve one editor over stdio, or over TCP or WebSocket on loopback."""
+    """Serve one editor over stdio, or over TCP or WebSocket: who shows the token that is printed, on loopback."""
     parser = argparse.ArgumentParser(prog="mezzotint lsp", description=run_lsp.__doc__)
     transport = parser.add_mutually_exclusive_group()
     for name, text in (("stdio", "standard input and output (default)"), ("tcp", "a TCP socket"), ("ws", "WebSocket")):
         transport.add_argument(f"--{name}", dest="transport", action="store_const", const=name, help=text)
     parser.add_argument("--host", default="127.0.0.1", help="loopback address to bind (default %(default)s)")
     parser.add_argument("--port", type=int, default=2087, help="port to bind (default %(default)s)")
+    token = parser.add_mutually_exclusive_group()
+    token.add_argument("--token-file", type=Path, help="a socket's token: read, or written with mode 600; not printed")
+    token.add_argument("--no-token", action="store_true", help="let every program of this machine connect to a socket")
+    parser.add_argument("--origin", action="append", default=[], help="a web page's origin that may open the WebSocket")
+    parser.add_argument("--allow-remote", action="store_true", help="let --host be no loopback address (unencrypted)")
     parser.add_argument(
         "--log-level", choices=LOG_LEVELS, help="what goes to stderr (default: as the client says, or info)"
     )
     parser.add_argument("--engine", help=argparse.SUPPRESS)  # script:FILE, for tests
     args = parser.parse_args(argv)
+    door = None
+    if args.transport in ("tcp", "ws"):
+        from lsp_server.admission import door_for
+
+        try:
+            door = door_for(args.host, args.port, args.token_file, args.no_token, args.origin, args.allow_remote)
+        except (ValueError, OSError) as error:
+            parser.exit(2, f"mezzotint lsp: {error}\n")
     from lsp_server.server import serve
 
-    return serve(args.transport or "stdio", args.host, args.port, args.log_level, args.engine)
+    return serve(args.transport or "stdio", door, args.log_level, args.engine)
 
 
 def run_complete(argv: list[str]) -> int:
@@ -57,6 +71,13 @@ def run_setup(argv: list[str]) -> int:
     return setup(argv)
 
 
+def run_models(argv: list[str]) -> int:
+    """List, fetch, check and choose models by name."""
+    from lsp_server.tools.models import main as models
+
+    return models(argv)
+
+
 def run_train(argv: list[str]) -> int:
     """Train the model from source code found on this machine."""
     from diffusion.train.cli import main as train
@@ -65,11 +86,19 @@ def run_train(argv: list[str]) -> int:
 
 
 def run_eval(argv: list[str]) -> int:
-    """Measure quality on held-out code, beside token-by-token decoding; `eval replay` plays a user of the server."""
+    """Measure quality on held-out code; `eval shown`, `replay` and `silence`: what a user of the server gets."""
     if argv[:1] == ["replay"]:
         from lsp_server.tools.replay import main as replay
 
         return replay(argv[1:])
+    if argv[:1] == ["shown"]:
+        from lsp_server.tools.shown import main as shown
+
+        return shown(argv[1:])
+    if argv[:1] == ["silence"]:
+        from lsp_server.tools.silence import main as silence
+
+        return silence(argv[1:])
     from diffusion.evaluate.run import main as evaluate
 
     return evaluate(argv)
@@ -114,6 +143,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "complete": run_complete,
     "doctor": run_doctor,
     "setup": run_setup,
+    "models": run_models,
     "train": run_train,
     "eval": run_eval,
     "bench": run_bench,

@@ -13,6 +13,7 @@ from typing import Any
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 WANTED = ("on", "manual", "off")
+OF_THE_MODEL = ("model", "device", "threads")  # another value needs the model to be loaded anew
 
 
 def _number(default: int, low: int, high: int) -> Any:
@@ -32,7 +33,7 @@ class Options:
     Attributes:
         drafts: send `mezzotint/draft` notifications while denoising.
         status: send `mezzotint/status` notifications.
-        model: path of a model folder; "" is the embedded model.
+        model: a model folder, a file in one, or a name (`mezzotint models list`); "" is the embedded model.
         device: where the model runs: cpu, cuda or cuda:N.
         threads: CPU threads of the model; 0 leaves the choice to the engine.
         deadline_ms: longest time for one completion; 0 means no deadline.
@@ -88,12 +89,17 @@ def camel(name: str) -> str:
     return head + "".join(word.capitalize() for word in rest)
 
 
-def from_client(raw: object) -> tuple[Options, list[str]]:
-    """Read `initializationOptions`; return the options and one sentence for each thing that was wrong."""
+def from_client(raw: object, initial: Options | None = None, now: Options | None = None) -> tuple[Options, list[str]]:
+    """Read `initializationOptions`, or later settings; return the options and a sentence for each thing that was wrong.
+
+    What `raw` leaves out is as in `initial`, and what is wrong as in `now`; both are the defaults at the start.
+    """
+    initial, stays = initial or Options(), "stays" if now else "is used"
+    now = now or initial
     if raw is None:
-        return Options(), []
+        return initial, []
     if not isinstance(raw, dict):
-        return Options(), [f"initializationOptions must be an object, not {type(raw).__name__}; defaults are used."]
+        return now, [f"The options must be an object, not {type(raw).__name__}; what they were {stays}."]
     problems = []
     values: dict[str, Any] = {}
     fields = {camel(spec.name): spec for spec in dataclasses.fields(Options)}
@@ -102,10 +108,12 @@ def from_client(raw: object) -> tuple[Options, list[str]]:
         if spec is None:
             problems.append(f"Unknown option {key!r}.")
         elif wanted := _complaint(spec, value):
-            problems.append(f"Option {key!r} must be {wanted}; the default {spec.default!r} is used.")
+            old = values[spec.name] = getattr(now, spec.name)
+            which = "" if stays == "stays" else "the default "
+            problems.append(f"Option {key!r} must be {wanted}; {which}{old!r} {stays}.")
         else:
             values[spec.name] = tuple(value) if isinstance(value, list) else value
-    return Options(**values), problems
+    return dataclasses.replace(initial, **values), problems
 
 
 def _complaint(spec: dataclasses.Field[Any], value: object) -> str:

@@ -16,7 +16,9 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidRequest, JsonRpcSer
 from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.language_server import lsp_method
 
+from lsp_server.settings import Ways, ways_of
 from lsp_server.suggest.drafts import DRAFT
+from lsp_server.text.lines import Edit, Point
 from lsp_server.writers import QuietWriter
 
 logger = logging.getLogger(__name__)
@@ -29,29 +31,34 @@ _CAPABILITIES_READ = {
     "general": ("positionEncodings",),
     "window": ("workDoneProgress",),
     "textDocument": ("inlineCompletion",),
+    "notebookDocument": ("synchronization",),
 }
 
+_CHANGE = types.TextDocumentContentChangePartial | types.TextDocumentContentChangeWholeDocument
 _LARGEST = 2**31 - 1  # of LSP's numbers
 
 
-def read_position(data: Any, _: object = None) -> types.Position:
+def read_change(data: Any, _: object = None) -> Edit | str:
+    """Read a content change as documents take it: "replace all" sends thousands in one message."""
+    if "range" not in data:
+        return str(data["text"])
+    return Edit(_point(data["range"]["start"]), _point(data["range"]["end"]), str(data["text"]))
+
+
+def _point(data: Any) -> Point:
     """Read a position; a number outside of what LSP allows is the nearest inside.
 
     A `didChange` that is rejected would leave a document that no editor has.
     """
     line, character = int(data["line"]), int(data["character"])
-    return types.Position(min(max(line, 0), _LARGEST), min(max(character, 0), _LARGEST))
+    if 0 <= line <= _LARGEST and 0 <= character <= _LARGEST:
+        return line, character
+    return min(max(line, 0), _LARGEST), min(max(character, 0), _LARGEST)
 
 
-Change = types.TextDocumentContentChangePartial | types.TextDocumentContentChangeWholeDocument
-
-
-def read_change(data: Any, _: object = None) -> Change:
-    """Read a content change, of which "replace all" sends thousands in one message, without asking what it may be."""
-    if "range" not in data:
-        return types.TextDocumentContentChangeWholeDocument(text=str(data["text"]))
-    span = types.Range(read_position(data["range"]["start"]), read_position(data["range"]["end"]))
-    return types.TextDocumentContentChangePartial(range=span, text=str(data["text"]))
+def read_position(data: Any, _: object = None) -> types.Position:
+    """Read a position, likewise."""
+    return types.Position(*_point(data))
 
 
 def read_capabilities(capabilities: Any) -> dict[str, Any]:
@@ -59,8 +66,9 @@ def read_capabilities(capabilities: Any) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for group, names in _CAPABILITIES_READ.items():
         given = capabilities.get(group) if isinstance(capabilities, dict) else None
-        if isinstance(given, dict):
-            read[group] = {name: given[name] for name in names if name in given}
+        found = {name: given[name] for name in names if name in given} if isinstance(given, dict) else {}
+        if found:
+            read[group] = found
     return read
 
 
@@ -76,8 +84,9 @@ class Protocol(LanguageServerProtocol):
     def __init__(self, server: Any, converter: Any) -> None:
         """Take pygls's converter, and read positions and changes as we do."""
         converter.register_structure_hook(types.Position, read_position)
-        converter.register_structure_hook(Change, read_change)
+        converter.register_structure_hook(_CHANGE, read_change)
         super().__init__(server, converter)
+        self.ways = Ways()
 
     def notify(self, method: str, params: Any | None = None) -> None:
         """Send a notification; a client that does not keep up gets no drafts but the done ones."""
@@ -92,7 +101,10 @@ class Protocol(LanguageServerProtocol):
 
     def structure_message(self, data: dict[str, Any]) -> Any:
         """Turn JSON into a message; a request that cannot be read is answered with an error."""
+        if "jsonrpc" not in data:  # an object inside a message: each is shown to us, and there may be thousands
+            return data
         if data.get("method") == types.INITIALIZE and isinstance(data.get("params"), dict):
+            self.ways = ways_of(data["params"].get("capabilities"))
             data["params"]["capabilities"] = read_capabilities(data["params"].get("capabilities"))
         if "method" in data and self.get_message_type(str(data["method"])) is None:
             data.setdefault("params", None)  # JSON-RPC lets a message leave them out

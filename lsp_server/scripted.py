@@ -4,7 +4,7 @@ Rule: what a client can see is the same as with a model (passes, cancelling, dea
 load), and no weights are read. The file is JSON, read anew for every request; the first rule whose `after` ends the
 text before the cursor answers:
 
-    {"load_ms": 0, "load_error": "", "rules": [
+    {"load_ms": 0, "load_error": "", "asked": "FILE for each request's prefix and suffix, a line each", "rules": [
       {"after": "os.", "drafts": [[["path", 0.9], [".join", 0]], "path.exists(name)"], "passes": 1, "pass_ms": 40},
       {"after": "os.", "candidate": 1, "drafts": ["sep"]},
       {"after": "raise ", "error": "what the engine fails with"}]}
@@ -60,6 +60,7 @@ class Script:
     rules: tuple[Rule, ...] = ()
     load_ms: float = 0
     load_error: str = ""
+    asked: str = ""
 
 
 class ScriptedEngine:
@@ -85,6 +86,7 @@ class ScriptedEngine:
     def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
         """The drafts of the rule for this request; without one, that nothing comes."""
         began_s = time.perf_counter()
+        note(self.script().asked, request)
         rule = next((rule for rule in self.script().rules if rule.answers(request)), Rule())
         passes_before = self.forward_passes
         drafts = rule.drafts or (() if rule.error else ((),))
@@ -108,6 +110,13 @@ class ScriptedEngine:
             time.sleep(rule.pass_ms / 1000)
             self.forward_passes += 1
         return True
+
+
+def note(path: str, request: InfillRequest) -> None:
+    """Add a line of JSON with what a model would have seen, where a test wants to know."""
+    if path:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"prefix": request.prefix, "suffix": request.suffix, "path": request.path}) + "\n")
 
 
 def filled(pieces: Pieces, middle: Parts) -> Pieces:

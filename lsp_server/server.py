@@ -15,26 +15,26 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lsp_server import __version__, quickstart  # noqa: F401  (quickstart before lsprotocol)
 
 # isort: split
 from lsprotocol import types
-from pygls.exceptions import JsonRpcParseError
+from pygls.exceptions import JsonRpcInvalidParams, JsonRpcParseError
 from pygls.lsp.server import LanguageServer
 
-from lsp_server import logs, transports
+from lsp_server import logs, notebook_sync, settings, snooze, transports, user_config
 from lsp_server.options import Options
 from lsp_server.protocol import Protocol, at_once
 from lsp_server.session import Session
 from lsp_server.suggest import drafts
-from lsp_server.suggest.completion import Question
-from lsp_server.text.lines import Edit
+from lsp_server.suggest.place import Question
+from lsp_server.text.lines import Edit, Point
 from lsp_server.text.uris import key_of
 
 if TYPE_CHECKING:
+    from lsp_server.admission import Door
     from lsp_server.worker import Infiller
 
 logger = logging.getLogger(__name__)
@@ -49,9 +49,9 @@ Where = types.InlineCompletionParams | types.CompletionParams
 def load_engine(options: Options) -> Infiller:
     """Load the model that the options name (in the model thread: this may import torch)."""
     from diffusion.engine import Engine
+    from diffusion.hub.cache import folder_of
 
-    path = Path(options.model).expanduser() if options.model else None
-    engine: Infiller = Engine.load(path, device=options.device, threads=options.threads or None)
+    engine: Infiller = Engine.load(folder_of(options.model), device=options.device, threads=options.threads or None)
     return engine
 
 
@@ -69,13 +69,15 @@ class Server(LanguageServer):
 
     def __init__(self, load: Callable[[Options], Infiller] = load_engine, log_level: str | None = None) -> None:
         """Take the loader of the engine, and a log level that no client changes."""
-        super().__init__("mezzotint", __version__, protocol_cls=Protocol)
+        cells = notebook_sync.sync_options()
+        super().__init__("mezzotint", __version__, protocol_cls=Protocol, notebook_document_sync=cells)
         self.session = Session(load, self.protocol.notify, self.show_error, self.load_state)
         self.log_level = log_level
         self.exit_status = 0
         self._loading = True  # until the model thread says otherwise
         self._progress_open = False
-        for method in (types.TEXT_DOCUMENT_DID_OPEN, types.TEXT_DOCUMENT_DID_CHANGE, types.TEXT_DOCUMENT_DID_CLOSE):
+        texts = (types.TEXT_DOCUMENT_DID_OPEN, types.TEXT_DOCUMENT_DID_CHANGE, types.TEXT_DOCUMENT_DID_CLOSE)
+        for method in (*texts, *notebook_sync.HANDLERS):
             self.protocol.fm.builtin_features.pop(method, None)  # documents.py keeps the text, not pygls
 
     def show_error(self, message: str) -> None:
@@ -90,7 +92,7 @@ class Server(LanguageServer):
 
     def load_state(self, state: str, detail: str) -> None:
         """Show the state of the model's loading to the client."""
-        if state == "failed":
+        if state in ("failed", "kept"):
             self.session.tell_once(f"Mezzotint: {detail}")
         logger.info("model: %s %s", state, detail)
         self._loading = state == "loading"
@@ -127,6 +129,7 @@ async def initialized(ls: Server, params: types.InitializedParams) -> None:
     """Begin to load the model."""
     ls.session.start()
     await ls.show_loading()
+    await settings.register(ls)
 
 
 def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
@@ -138,15 +141,13 @@ def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
 def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
     """Apply changes to a document."""
     document = params.text_document
-    ls.session.changed(key_of(document.uri), document.version, [_edit(change) for change in params.content_changes])
+    edits: Any = params.content_changes  # in our own words already: protocol.py reads them so
+    ls.session.changed(key_of(document.uri), document.version, edits)
 
 
-def _edit(change: types.TextDocumentContentChangeEvent) -> Edit | str:
-    """Return a content change in our own words."""
-    if isinstance(change, types.TextDocumentContentChangeWholeDocument):
-        return change.text
-    start, end = change.range.start, change.range.end
-    return Edit((start.line, start.character), (end.line, end.character), change.text)
+def _points(span: types.Range) -> tuple[Point, Point]:
+    """Return the ends of a range in our own words."""
+    return (span.start.line, span.start.character), (span.end.line, span.end.character)
 
 
 def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
@@ -157,8 +158,10 @@ def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
 @at_once
 def inline_completion(ls: Server, params: types.InlineCompletionParams) -> Answer[types.InlineCompletionList]:
     """Answer with suggestions, best first: one if the client asks by itself; null if a newer request superseded it."""
-    invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-    return _answer(ls, _look(ls, params, invoked), drafts.inline_list)
+    context, selected = params.context, params.context.selected_completion_info
+    invoked = context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+    entry = None if selected is None else Edit(*_points(selected.range), selected.text)
+    return _answer(ls, _look(ls, params, invoked, entry), drafts.inline_list)
 
 
 @at_once
@@ -167,11 +170,12 @@ def completion(ls: Server, params: types.CompletionParams) -> Answer[types.Compl
     return _answer(ls, _look(ls, params), drafts.completion_list)
 
 
-def _look(ls: Server, params: Where, invoked: bool = False) -> Question | None:
+def _look(ls: Server, params: Where, invoked: bool = False, entry: Edit | None = None) -> Question | None:
     """Return what is asked, of the documents as they are while it is read: changes that follow may be here already."""
     try:
         uri, position = key_of(params.text_document.uri), params.position
-        return ls.session.look(uri, position.line, position.character, params.work_done_token, invoked=invoked)
+        where = uri, position.line, position.character
+        return ls.session.look(*where, params.work_done_token, invoked=invoked, entry=entry)
     except Exception as error:
         _failed(ls, error)
         return None
@@ -205,6 +209,14 @@ def did_accept(ls: Server, params: Any) -> None:
     ls.session.accepted[str(getattr(params, "kind", "full"))] += 1
 
 
+def pause(ls: Server, params: Any) -> dict[str, Any]:
+    """Offer nothing by itself for some minutes; return until when."""
+    try:
+        return ls.session.snooze.set(snooze.minutes_of(params))
+    except ValueError as error:
+        raise JsonRpcInvalidParams(str(error)) from None
+
+
 def stats(ls: Server, params: Any) -> dict[str, Any]:
     """Return the session's counters."""
     return ls.session.stats()
@@ -234,6 +246,9 @@ def build(load: Callable[[Options], Infiller] = load_engine, log_level: str | No
         "mezzotint/didShow": did_show,
         "mezzotint/didAccept": did_accept,
         "mezzotint/stats": stats,
+        "mezzotint/snooze": pause,
+        types.WORKSPACE_DID_CHANGE_CONFIGURATION: settings.did_change,
+        **notebook_sync.HANDLERS,
     }
     for method, handler in handlers.items():
         server.feature(method)(handler)
@@ -245,8 +260,7 @@ def build(load: Callable[[Options], Infiller] = load_engine, log_level: str | No
 
 def serve(
     transport: str = "stdio",
-    host: str = "127.0.0.1",
-    port: int = 2087,
+    door: Door | None = None,
     log_level: str | None = None,
     engine: str | None = None,
 ) -> int:
@@ -254,13 +268,14 @@ def serve(
     logs.to_stderr(log_level or Options.log_level)
     sys.setswitchinterval(SWITCH_S)
     server = build(load_engine if engine is None else partial(load_scripted, engine), log_level)
+    server.session.defaults, server.session.complaints = user_config.read()
     try:
-        if transport == "stdio":
+        if door is None:
             transports.run_stdio(server)
-        elif transport == "tcp":
-            transports.run_tcp(server, host, port)
         else:
-            transports.run_ws(server, host, port)
+            from lsp_server import sockets
+
+            (sockets.run_tcp if transport == "tcp" else sockets.run_ws)(server, door)
     except (ValueError, OSError) as error:
         print(f"mezzotint lsp: {error}", file=sys.stderr)
         return 2

@@ -13,22 +13,25 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from lsp_server.options import Options, from_client
-from lsp_server.suggest import completion, refusals
-from lsp_server.suggest.completion import ASKED, News, Question
+from lsp_server import status
+from lsp_server.options import OF_THE_MODEL, Options, from_client
+from lsp_server.snooze import Snooze
+from lsp_server.status import Status
+from lsp_server.suggest import completion, refusals, selected
 from lsp_server.suggest.drafts import DRAFT, STATUS, Suggestion
 from lsp_server.suggest.live import Memory
+from lsp_server.suggest.place import ASKED, News, Question
+from lsp_server.suggest.reasons import ALLOWED, Refusal
 from lsp_server.suggest.related import Related
-from lsp_server.text.documents import Document, Documents
+from lsp_server.text.documents import MAX_OPEN, Document, Documents
 from lsp_server.text.lines import Edit
 from lsp_server.worker import EngineFailedError, Infiller, Job, Worker
 
 logger = logging.getLogger(__name__)
-
-STATES = {"loading": "loading", "ready": "idle", "failed": "error"}  # the worker's word -> the client's
 
 
 class Session:
@@ -49,21 +52,39 @@ class Session:
         self._told: set[str] = set()
         self._memory = Memory()
         self._related = Related()  # the model thread's
-        self.options = Options()
+        self.options = self.defaults = Options()  # defaults: what the user's own configuration says
+        self.complaints: list[str] = []  # about that
         self.documents = Documents()
         self.worker = Worker(lambda: load(self.options), self._state_changed)
         self.counts: Counter[str] = Counter()
         self.accepted: Counter[str] = Counter()
         self._denoising: set[Job] = set()
-        self._said = ("", "")
+        self._initial = Options()
+        self._status = Status()
+        self.snooze = Snooze(lambda refusal: self._say(replace(self._status, paused=refusal)))
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def configure(self, raw_options: object, encoding: str) -> None:
         """Take the client's options and position encoding."""
-        self.options, problems = from_client(raw_options)
+        self.options, problems = from_client(raw_options, self.defaults)
+        self._initial = self.options
         self.documents = Documents(encoding, self.options.max_file_bytes)
+        self._report([*self.complaints, *problems])
+
+    def reconfigure(self, raw_options: object) -> None:
+        """Take changed settings; a model that is chosen otherwise is loaded in place of this one."""
+        before = self.options
+        self.options, problems = from_client(raw_options, self._initial, before)
+        self.documents.limit(self.options.max_file_bytes)
+        self._report(problems)
+        if any(getattr(before, name) != getattr(self.options, name) for name in OF_THE_MODEL):
+            self._memory = Memory()
+            self.worker.reload()
+
+    def _report(self, problems: list[str]) -> None:
+        """Tell the user what is wrong with options."""
         if problems:
-            logger.warning("initializationOptions: %s", " ".join(problems))
+            logger.warning("options: %s", " ".join(problems))
             self._tell("Mezzotint: " + " ".join(problems))
 
     def start(self) -> None:
@@ -80,24 +101,26 @@ class Session:
     def _state_changed(self, state: str, detail: str) -> None:
         """Pass a state of the model on to the event loop (called in the model thread)."""
         self._soon(partial(self._on_state, state, detail))
-        self._soon(partial(self._say_loaded, state, detail))
+        self._soon(partial(self._say_loaded, state, status.trouble(state, detail, self.options.model)))
 
-    def _say_loaded(self, state: str, detail: str) -> None:
+    def _say_loaded(self, state: str, why: Refusal) -> None:
         """Tell a client how far the loading of the model is."""
-        waiting = state == "ready" and self._denoising
-        self._say("denoising" if waiting else STATES[state], detail if state == "failed" else "")
+        self._say(status.loaded(self._status, state, why, bool(self._denoising)))
 
-    def _say(self, state: str, message: str = "") -> None:
-        """Tell a client that asked for it what the server is doing now."""
-        if self.options.status and (state, message) != self._said:
-            self._said = (state, message)
-            self._notify(STATUS, {"state": state, "message": message})
+    def _say(self, now: Status) -> None:
+        """Tell a client that asked for it what the server is doing now, or why nothing, if that has changed."""
+        before, self._status = self._status, now
+        if self.options.status and now.params != before.params:
+            self._notify(STATUS, now.params)
+
+    def _say_refused(self, uri: str, refusal: Refusal) -> None:
+        """Tell whether completions of the document asked for are refused, and why."""
+        self._say(replace(self._status, uri=uri, refusal=refusal))
 
     def _now_denoising(self, jobs: set[Job]) -> None:
         """Note the requests that the model works on, and say when there are some, or none left."""
         self._denoising = jobs
-        if self._said[0] in ("idle", "denoising"):
-            self._say("denoising" if jobs else "idle")
+        self._say(status.working(self._status, bool(jobs)))
 
     def _soon(self, call: Callable[[], None]) -> None:
         """Run `call` on the event loop (called in the model thread)."""
@@ -108,8 +131,19 @@ class Session:
             pass
 
     def opened(self, uri: str, version: int, language_id: str, text: str) -> None:
-        """Take a document, and have its beginning encoded ahead."""
-        self.documents.open(uri, version, language_id, text)
+        """Take a document, and have its beginning encoded."""
+        if self.take(uri, version, language_id, text):
+            self.encode_ahead(uri)
+
+    def take(self, uri: str, version: int, language_id: str, text: str, *, is_cell: bool = False) -> bool:
+        """Take a document; False, and not taken, where too many are open."""
+        taken = self.documents.open(uri, version, language_id, text, is_cell=is_cell)
+        if taken is None:
+            self.tell_once(f"Mezzotint: {MAX_OPEN:,} documents are open; no more are taken until some are closed.")
+        return taken is not None
+
+    def encode_ahead(self, uri: str) -> None:
+        """Have the beginning of an open document encoded, unless it gets no completions."""
         if not self.options.encode_ahead or self._refusal(uri):
             return
         document = self.documents.get(uri)
@@ -117,7 +151,8 @@ class Session:
         snapshot = document.snapshot()
         if snapshot.text.strip():
             others = self.documents.others(uri, snapshot.language)
-            work = partial(completion.prepare, snapshot, others, self.options, self._related)
+            cells = self.documents.cells(uri)
+            work = partial(completion.prepare, snapshot, others, self.options, self._related, beside=cells)
             self._submit(Job(snapshot.uri, work, ahead=True))
 
     def _submit(self, job: Job) -> None:
@@ -133,33 +168,46 @@ class Session:
     def closed(self, uri: str) -> None:
         """Forget a document and what runs for it."""
         self.worker.supersede(uri)
+        document = self.documents.get(uri)
+        if document is not None and document.client_uri == self._status.uri:
+            self._say_refused("", ALLOWED)
         self.documents.close(uri)
         self._memory.forget(uri)
 
-    def _refusal(self, uri: str) -> str:
-        """Return why a document gets no completions, or ""."""
+    def _refusal(self, uri: str) -> Refusal:
+        """Return why a document gets no completions, or ALLOWED."""
         document = self.documents.get(uri)
         if document is None:
-            return "the document is not open"
+            return Refusal("notOpen")
         if document.too_large:
-            return "it is larger than maxFileBytes"
+            return Refusal("tooLarge")
         return refusals.name_refusal(document.uri, document.language, self.options)
 
     def look(
-        self, uri: str, line: int, column: int, token: int | str | None = None, *, invoked: bool = False
+        self,
+        uri: str,
+        line: int,
+        column: int,
+        token: int | str | None = None,
+        *,
+        invoked: bool = False,
+        entry: Edit | None = None,
     ) -> Question | None:
         """Return what a new request asks, of the documents as they are now; None where there are no completions."""
         self.counts["requests"] += 1
         self.worker.supersede(uri)
-        if refusal := self._refusal(uri):
-            logger.info("no completion: %s", refusal)
-            return None
         document = self.documents.get(uri)
+        if refusal := self._refusal(uri) or (ALLOWED if invoked else self.snooze.refusal):
+            logger.info("no completion: %s", refusal.message)
+            if refusal is not self.snooze.refusal:  # which is known
+                self._say_refused(uri if document is None else document.client_uri, refusal)
+            return None
         assert document is not None
         snapshot = document.snapshot()
         others = self.documents.others(uri, snapshot.language) if self.options.other_files else ()
         known = self._memory.of(uri)
-        return Question(snapshot, others, known, self.options, line, column, token, invoked)
+        cells = self.documents.cells(uri)
+        return Question(snapshot, others, known, self.options, line, column, token, invoked, entry, cells)
 
     async def complete(self, question: Question | None) -> list[Suggestion] | None:
         """Return suggestions, best first, or None if a newer request has taken its place, or the document is closed."""
@@ -175,9 +223,10 @@ class Session:
             if news.draft is not None and not news.draft["done"] and self.options.draft_delay_ms:
                 job.stop.wait(self.options.draft_delay_ms / 1000)
 
-        job = Job(question.snapshot.uri, partial(completion.complete, question, self._related, tell))
+        complete = completion.complete if question.entry is None else selected.complete
+        job = Job(question.snapshot.uri, partial(complete, question, self._related, tell))
         self._submit(job)
-        if self._said[0] == "loading":  # what waits for the model will be denoised
+        if self._status.state == "loading":  # what waits for the model will be denoised
             self._denoising |= {job}
         try:
             answer: list[Suggestion] | None = await asyncio.wrap_future(job.future)
@@ -187,6 +236,7 @@ class Session:
             raise
         except EngineFailedError as error:
             self.tell_once(f"Mezzotint: {error}")
+            self._say_refused(document.client_uri, Refusal("completionFailed", str(error)))
             return []
         finally:
             self._now_denoising(self._denoising - {job})
@@ -197,6 +247,8 @@ class Session:
             self.counts[news.counted] += 1
         if job.stop.is_set() or self.documents.get(document.uri) is not document:
             return
+        if news.refused is not None:
+            self._say_refused(document.client_uri, news.refused)
         if news.counted == ASKED:
             self._now_denoising(self._denoising | {job})
         if news.remembered is not None:

@@ -61,18 +61,21 @@ class Job:
             pass
 
 
+RELOAD = Job("", lambda engine, cancelled: None, ahead=True)  # stands for it in the thread's loop
+
+
 class Worker:
     """One thread, one engine, and the jobs that wait for it."""
 
     def __init__(self, load: Callable[[], Infiller], on_state: Callable[[str, str], None]) -> None:
-        """Take a loader, called in the thread, and a listener for ("loading" | "ready" | "failed", detail)."""
+        """Take a loader, called in the thread, and a listener for ("loading" | "ready" | "kept" | "failed", detail)."""
         self._load = load
         self._on_state = on_state
         self._engine: Infiller | None = None
         self._waiting: list[Job] = []
         self._running: Job | None = None
         self._changed = threading.Condition()
-        self._ending = False
+        self._ending = self._stale = False
         self._deaths = 0
         self._thread: threading.Thread | None = None
         self.counts: Counter[str] = Counter()
@@ -96,6 +99,12 @@ class Worker:
                 thread = threading.Thread(target=self._run, name="model", daemon=True)
                 thread.start()
                 self._thread = thread
+
+    def reload(self) -> None:
+        """Load the engine anew, when what runs has ended; what waits is done by the new one."""
+        with self._changed:
+            self._stale = self._thread is not None
+            self._changed.notify()
 
     def submit(self, job: Job) -> Job:
         """Queue a job; older ones of the same document are answered None, and work done ahead gives way.
@@ -144,7 +153,7 @@ class Worker:
             self.last_stopped = job
         job.resolve(None)
 
-    def end(self, timeout_s: float = 2.0) -> bool:
+    def end(self, timeout_s: float = 1.0) -> bool:
         """Stop everything; return whether the thread has ended in time."""
         with self._changed:
             self._ending = True
@@ -181,7 +190,9 @@ class Worker:
         """Load, then work until the end."""
         failure = self._load_engine()
         while (job := self._next()) is not None:
-            if failure is not None or self._engine is None:
+            if job is RELOAD:
+                failure = self._load_engine()
+            elif failure is not None or self._engine is None:
                 job.resolve(None, failure)
             else:
                 self._do(self._engine, job)
@@ -189,13 +200,17 @@ class Worker:
                 self._running = None
 
     def _load_engine(self) -> EngineFailedError | None:
-        """Load the engine; return the failure every request gets if that does not work."""
+        """Load the engine; return the failure every request gets if that does not work and there was none before."""
+        self._stale = False
         self._on_state("loading", "")
         try:
             self._engine = self._load()
         except BaseException as error:  # whatever is wrong with weights, device or torch: the server goes on
             logger.error("the model cannot be loaded: %s", error, exc_info=not isinstance(error, (ValueError, OSError)))
             failure = EngineFailedError(f"The model cannot be loaded: {error}")
+            if self._engine is not None:
+                self._on_state("kept", f"{failure}; the one before stays.")
+                return None
             self._on_state("failed", str(failure))
             return failure
         self._on_state("ready", str(self._engine.info.get("model", "")))
@@ -204,10 +219,12 @@ class Worker:
     def _next(self) -> Job | None:
         """Wait for the newest request, or else for something to do ahead; None at the end."""
         with self._changed:
-            while not self._waiting and not self._ending:
+            while not (self._waiting or self._ending or self._stale):
                 self._changed.wait()
             if self._ending:
                 return None
+            if self._stale:
+                return RELOAD
             requests = [job for job in self._waiting if not job.ahead]
             self._running = requests[-1] if requests else self._waiting[-1]
             self._waiting.remove(self._running)

@@ -17,7 +17,7 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 MAX_UNREAD_BYTES = 100_000  # some hundred drafts
-LAST_WORDS_S = 2.0  # how long the end waits for a client to read the rest
+LAST_WORDS_S = 0.5  # how long the end waits for a client to read the rest
 
 
 class QuietWriter:

@@ -5,6 +5,7 @@ Rule: torch is imported by the fixtures that need it; `make test-lowest` runs wh
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 import pytest
@@ -15,6 +16,14 @@ from diffusion.engine import Engine
 from diffusion.tokenizer import Tokenizer
 from tests.emulated import emulated, emulated_folder  # noqa: F401
 from tests.models import SMALL
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the developer has configured for their own editors is not tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
 
 
 @pytest.fixture(scope="session")

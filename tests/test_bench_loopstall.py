@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +27,13 @@ def test_a_server_that_ends_is_an_error_in_words(
     monkeypatch.setattr(bench_loopstall, "longest_ms", ended)
     assert bench_loopstall.main(["--runs", "1"]) == 1
     assert "the server ended" in capsys.readouterr().err
+
+
+def test_what_a_machine_cannot_do_is_said_and_counts_as_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no compiler
+    assert bench_loopstall.main(["--runs", "1", "--only", "slow_disk"]) == 0
+    *table, last = capsys.readouterr().out.splitlines()
+    assert "not measured: it needs Linux and a C compiler" in table[-1]
+    assert json.loads(last)["longest_ms"] == {}

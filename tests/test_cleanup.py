@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp_server.suggest.cleanup import Frame, clean
+from lsp_server.suggest.cleanup import Frame, clean, cleaned
 
 # before, draft, kept, after (kept included), expected
 CASES: list[tuple[str, str, str, str, str | None]] = [
@@ -123,3 +123,10 @@ def test_a_cleaned_text_begins_the_draft_and_ends_in_what_is_kept(
         assert cleaned.of(text).endswith(kept)
         again = clean(cleaned.of(text), Frame(before, kept + after, kept=kept))
         assert again is not None and again.of(cleaned.of(text)) == cleaned.of(text)
+
+
+@pytest.mark.parametrize("marker", ["<|fim_pad|>", "<|endoftext|>", "<｜fim▁end｜>"])
+def test_a_models_own_tokens_and_what_follows_them_are_never_shown(marker: str) -> None:
+    assert cleaned(f"call(a){marker}b", Frame("x = ", "\n")) == "call(a)"
+    assert cleaned(marker, Frame("x = ", "\n")) == ""
+    assert cleaned("a <|b", Frame("x = ", "\n")) == "a <|b"

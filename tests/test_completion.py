@@ -11,7 +11,9 @@ import pytest
 from diffusion.request import FROM_MASKS, Draft, InfillRequest
 from lsp_server.options import Options
 from lsp_server.suggest import completion, live, refusals
-from lsp_server.suggest.completion import ASKED, News, Question, complete
+from lsp_server.suggest.completion import complete
+from lsp_server.suggest.place import ASKED, News, Question
+from lsp_server.suggest.reasons import ALLOWED, Refusal
 from lsp_server.suggest.related import Related
 from lsp_server.text.documents import Snapshot, snapshot
 
@@ -23,8 +25,8 @@ SAID = "value = compute(name)\n" * 3
 class Says:
     """An engine that says a text in two drafts, and notes what it was asked."""
 
-    def __init__(self, text: str = "", **info: object) -> None:
-        self.text = text
+    def __init__(self, text: str = "", reason: str = "complete", **info: object) -> None:
+        self.text, self.reason = text, reason
         self.info: dict[str, object] = info
         self.asked: list[InfillRequest] = []
         self.prepared: list[InfillRequest] = []
@@ -34,7 +36,7 @@ class Says:
         tokens = ((0, len(self.text), 0.9),)
         for step in (1, 2):
             if not cancelled():
-                yield Draft(step, self.text, (), 0.9, step, step == 2, "complete" if step == 2 else "", tokens)
+                yield Draft(step, self.text, (), 0.9, step, step == 2, self.reason if step == 2 else "", tokens)
 
     def prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> None:
         self.prepared.append(request)
@@ -90,6 +92,20 @@ def test_by_hand_the_model_is_asked_and_what_is_on_screen_stays_the_first() -> N
     assert answer(ask("x = call(¦\n", known, invoked=True), Says("other, name)"))[0] == ["value)", "other, name)"]
     assert answer(ask("x = call(¦\n", known, invoked=True, candidates=1), Says("other, name)"))[0] == ["value)"]
     assert answer(ask("x = call(¦\n", known, live_canvas=False), Says("other, name)"))[0] == ["other, name)"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "text", "shown"),
+    [
+        ("length", "a = 1\n    b = 2\n    c = call(", "a = 1\n    b = 2"),
+        ("deadline", "a = 1\n    b.", "a = 1"),
+        ("complete", "a = 1\n    b = 2", "a = 1\n    b = 2"),
+        ("length", "call(a", "call(a"),  # the only line there is
+    ],
+)
+def test_of_several_lines_the_one_that_breaks_off_is_not_shown(reason: str, text: str, shown: str) -> None:
+    question = ask("def f():\n    ¦\n", invoked=True, candidates=1, syntax_feedback=False)
+    assert answer(question, Says(text, reason))[0] == [shown]
 
 
 def test_a_cancelled_completion_has_no_answer() -> None:
@@ -173,8 +189,31 @@ def test_ahead_of_time_the_beginning_is_encoded_and_other_files_are_looked_at() 
 
 
 def test_a_document_that_is_refused_is_neither_completed_nor_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusals, "refusal", lambda snapshot, options: "it holds a secret")
+    refused = Refusal("secret", "it holds a key")
+    monkeypatch.setattr(refusals, "refusal", lambda snapshot, options, invoked=False: refused)
     engine, question = Says("1"), ask("x = ¦\n", drafts=True)
-    assert answer(question, engine) == ([], [])
+    assert answer(question, engine) == ([], [News(refused=Refusal("secret", "it holds a key"))])
     completion.prepare(question.snapshot, (), Options(), Related(), engine, lambda: False)
     assert engine.asked == engine.prepared == []
+
+
+@pytest.mark.parametrize("code", ["rows = read(path)¦\n", "port = 80¦\n", "print(x):¦\n", "def f(x):¦\n    return x\n"])
+def test_where_a_person_wants_nothing_the_model_is_asked_by_hand_only(code: str) -> None:
+    engine = Says("call(value)")
+    texts, news = answer(ask(code), engine)
+    assert (texts, news, engine.asked) == ([], [News(refused=ALLOWED)], [])
+    answer(ask(code, invoked=True), engine)
+    assert engine.asked
+
+
+def test_a_text_not_worth_showing_is_told_in_no_draft_and_shown_by_hand_only() -> None:
+    texts, news = answer(ask("x = ¦\n", drafts=True), Says("ab"))
+    assert texts == []
+    assert {one.draft["text"] for one in news if one.draft} <= {""}
+    assert answer(ask("x = ¦\n", invoked=True), Says("ab"))[0] == ["ab"]
+
+
+def test_the_end_of_a_suggestion_on_screen_stays_however_short_it_is() -> None:
+    known = suggested("x = ¦\n", "call(value)")
+    texts, news = answer(ask("x = call(value¦\n", known), Says("other"))
+    assert (texts, counted(news)) == ([")"], ["fromMemory"])

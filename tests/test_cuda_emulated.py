@@ -251,6 +251,7 @@ def test_rows_that_cannot_be_are_refused(model: NativeModel) -> None:
     for refused, why in (
         (lambda: model.encode(cache, [1] * 201, 0), "do not fit the cache"),
         (lambda: model.encode(cache, [1], -1), "do not fit the cache"),
+        (lambda: model.encode(cache, [1], 2**31 - 1), "do not fit the cache"),
         (lambda: model.encode(cache, [300], 0), "not in the vocabulary"),
         (lambda: model.forward(cache, [5], [6], 0, 2), "decided rows are context rows"),
         (lambda: model.forward(cache, [5], [6] * 128, 0), "1 to 128 rows"),

@@ -174,7 +174,7 @@ def endless(canvas: Canvas) -> np.ndarray:
 
 
 def control_for(canvas: Canvas, policy: Verdict, request: InfillRequest | None = None) -> Any:
-    return verdict_control(canvas, policy, request or InfillRequest("", ""), CONTEXT[-1])
+    return verdict_control(canvas, policy, request or InfillRequest("", ""), CONTEXT)
 
 
 def test_every_way_of_looping_gives_the_same_drafts(

@@ -13,6 +13,7 @@ from diffusion.model.card import open_folder
 from diffusion.model.config import EMBEDDED
 from lsp_server.cli import COMMANDS
 from lsp_server.options import Options, camel
+from lsp_server.tools import models
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_FILES = {"argparse.py", "config.json", "mezzotint.json", "utils.py"}  # of others, or of nobody
@@ -36,6 +37,18 @@ def test_every_command_named_in_the_readme_exists() -> None:
     assert set(re.findall(r"^    mezzotint (\w+)", readme, re.M)) <= COMMANDS.keys()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     assert set(re.findall(r"(?:`|^    )make ([a-z-]+)", readme, re.M)) <= targets
+
+
+def test_every_row_of_the_threat_model_names_a_test_that_exists() -> None:
+    rows = re.findall(
+        r"^\| (.*) \|$", (ROOT / "docs/security.md").read_text(encoding="utf-8").partition("## Sock")[0], re.M
+    )
+    assert len(rows) > 20
+    for row in rows[2:]:  # behind the head of the table
+        named = re.fullmatch(r"`(.+\.py)::(test_\w+)`|the same", row.split(" | ")[-1])
+        assert named, row
+        if named[1]:
+            assert f"def {named[2]}(" in (ROOT / named[1]).read_text(encoding="utf-8"), row
 
 
 BY_NAME = [ROOT / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs/glossary.md")]
@@ -102,3 +115,18 @@ def test_every_extra_is_in_the_readme() -> None:
     named = re.findall(r"^\| `mezzotint\[(\w+)\]`", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
     assert named == re.findall(r"^(\w+) = \[", extras.partition("\n[")[0], re.M)
     assert set(EXTRA_OF.values()) <= set(named)
+
+
+def test_the_table_of_known_models_is_that_of_the_command() -> None:
+    text = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    shown = text.partition("<!-- mezzotint models list -->\n")[2].partition("\n<!-- end -->")[0]
+    assert shown == models_table()
+
+
+def models_table() -> str:
+    """What `mezzotint models list` says, but for what is on this machine, with where each model and figure is from."""
+    rows = [{name: cell for name, cell in row.items() if name != "here"} for row in models.rows()]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    notes = [f"- {name} {text}" for name, text in models.notes()]
+    return table + "\n\n" + "\n".join(notes)

@@ -13,8 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cuda_ext.rules import Policy
+from cuda_ext.rules import SPECIAL, Policy
 from diffusion.around import in_place, suffix_first
+from diffusion.backends.torch import TorchBackend
 from diffusion.blocks import Blocks, in_turn
 from diffusion.canvas import Canvas
 from diffusion.engine import Engine
@@ -26,7 +27,7 @@ from diffusion.model.transformer import ContextCache
 from diffusion.request import Hole, InfillRequest, Start
 from diffusion.resizing import Said, decide
 from diffusion.tokenizer import Tokenizer
-from tests.foreign import IN_BLOCKS, IN_PLACE, N_TOKENS, PUBLISHED, theirs, write
+from tests.foreign import IN_BLOCKS, IN_PLACE, N_TOKENS, PUBLISHED, SOURCES, theirs, write
 
 pytest.importorskip("transformers")
 
@@ -86,6 +87,34 @@ def test_a_full_pass_is_that_of_transformers_where_every_row_sees_every_row(name
         found = model.logits(placed.denoise(torch.tensor([canvas]), cache)[0])[torch.tensor(canvas) != end]
         torch.testing.assert_close(found, shifted(expected, rows, model.config.shift), atol=1e-4, rtol=1e-4)
     assert placed.full_passes == placed.passes == 2
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_every_pass_of_a_run_at_refresh_1_is_what_transformers_gives_for_its_rows(name: str, tmp_path: Path) -> None:
+    reference, model, path = opened(name, tmp_path)
+    tokenizer = open_folder(path).tokenizer()
+    tokenizer.flags[sorted(tokenizer.specials)] = SPECIAL  # no end, no growth: whatever the weights say, 6 passes
+    engine = Engine(TorchBackend(model, refresh=1), tokenizer, Policy(threshold=1.0, max_steps=6), {})
+    engine.recall_above = 1.0
+    seen: list[tuple[list[int], torch.Tensor, int]] = []
+    run = InPlace.denoise
+
+    def watched(self: InPlace, canvas: torch.Tensor, cache: ContextCache) -> torch.Tensor:
+        hidden = run(self, canvas, cache)
+        there, n_prefix = canvas[0] != self.end_id, len(cache.ids) - cache.behind
+        ids = [*cache.ids[:n_prefix], *canvas[0][there].tolist(), *cache.ids[n_prefix:]]
+        seen.append((ids, model.logits(hidden[0])[there], n_prefix))
+        return hidden
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InPlace, "denoise", watched)
+        request = InfillRequest("def f(x):\n    return ", "\n\nprint(f(1))\n", (Hole(8, multiline=True),))
+        drafts = list(engine.infill(request, lambda: False))
+    assert drafts[-1].done and len(seen) > 1
+    for ids, logits, first in seen:
+        expected = theirs(reference, ids, torch.ones(len(ids), len(ids), dtype=torch.bool))
+        rows = range(first, first + len(logits))
+        torch.testing.assert_close(logits, shifted(expected, rows, model.config.shift), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", IN_BLOCKS)
@@ -162,7 +191,7 @@ def test_in_place_the_suffix_follows_and_only_a_whole_one_is_closed(written: dic
     assert short.ids[0] == ids.file and short.ids[-1] == ids.eof == ids.end
     assert tokenizer.decode(list(short.ids[-short.behind :])) == "\ny = 2\n"
     long = in_place(tokenizer, 512, SOURCE[:9000], SOURCE[9000:])
-    assert len(long.ids) + 128 <= 512 and long.behind == 128 and long.ids[-1] != ids.eof
+    assert len(long.ids) + 128 <= 512 and 64 < long.behind <= 128 and long.ids[-1] != ids.eof
     whole = tokenizer.decode(list(long.ids[: -long.behind]))
     assert SOURCE[:9000].endswith(whole + long.left.text)
     assert in_place(tokenizer_of(written["mdlm"]), 512, "", "x").ids[0] == N_TOKENS  # something in front of the canvas
@@ -188,6 +217,37 @@ def test_a_block_is_decided_before_the_next(written: dict[str, Path]) -> None:
     assert (in_turn(canvas, wanted, n_context=6, size=4) != canvas.mask_id).sum() == 6
     ending = np.array([400, 401, 402, *[canvas.end_id] * 9])
     assert in_turn(canvas, ending, n_context=6, size=4).tolist() == ending.tolist()
+
+
+def test_a_long_file_is_cut_at_line_breaks_and_both_sides_have_a_share(written: dict[str, Path]) -> None:
+    tokenizer = tokenizer_of(written["dream"])
+    lines = "".join(f"name_{i} = value({i})\n" for i in range(2000))
+    context = in_place(tokenizer, 1024, lines, lines)
+    before = tokenizer.decode(list(context.ids[: -context.behind]))
+    after = tokenizer.decode(list(context.ids[-context.behind :]))
+    assert len(context.ids) + 128 <= 1024
+    assert lines.endswith(before + context.left.text) and before.startswith("name_")
+    assert lines.startswith(context.right.text + after) and after.endswith("\n") and context.behind > 150
+    assert tokenizer.vocabulary.eof not in context.ids
+    short = in_place(tokenizer, 1024, "x = ", lines)
+    assert short.behind > 600
+
+
+def test_a_tokenizer_of_vocabulary_and_merges_is_the_one_of_tokenizer_json(written: dict[str, Path]) -> None:
+    texts = [path.read_text(encoding="utf-8") for path in SOURCES]
+    whole = tokenizer_of(written["mdlm"])
+    assert not (written["dream"] / "tokenizer.json").exists()
+    assert [tokenizer_of(written["dream"]).encode(text) for text in texts] == [whole.encode(text) for text in texts]
+
+
+def test_an_added_token_that_does_not_follow_the_vocabulary_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "tiny"
+    write("dream", path)
+    added = json.loads((path / "added_tokens.json").read_text())
+    (path / "added_tokens.json").write_text(json.dumps(added | {"<|mask|>": 530}))
+    (path / "config.json").write_text((path / "config.json").read_text().replace('"mask_token_id"', '"was"'))
+    with pytest.raises(ValueError, match=r"added token <\|mask\|> has the id 530, which does not follow"):
+        open_folder(path).tokenizer()
 
 
 def said(canvas: Canvas, **rows: tuple[int, float]) -> Said:

@@ -246,7 +246,7 @@ def test_unknown_ids_and_rows_beyond_the_capacity_are_refused(model: native.Nati
     for ids in ([0, 501], [-1], [2**40]):
         with pytest.raises(ValueError, match="not in the vocabulary"):
             model.encode(cache, ids, 0)
-    for ids, start in (([1] * 21, 0), ([1], 20), ([1], -1)):
+    for ids, start in (([1] * 21, 0), ([1], 20), ([1], -1), ([1], 2**31 - 1)):
         with pytest.raises(ValueError, match="do not fit the cache"):
             model.encode(cache, ids, start)
     with pytest.raises(ValueError, match="1 to 65536 rows"):

@@ -105,7 +105,7 @@ def native_decisions(case: Case, config: ModelConfig, policy: Verdict, start: St
     """What core.h decides behind the forward passes that it plans, torch running them."""
     canvas, cache, model = case.canvas(), ContextCache(config, CAPACITY, torch.float32), tiny(config)
     model.encode(list(case.ids), cache)
-    control = verdict_control(canvas, policy, request_of(case, start), case.ids[-1])
+    control = verdict_control(canvas, policy, request_of(case, start), case.ids)
     library = native.load("cpu")
     assert library is not None
     state, stream, plan, slot = native.CanvasState(), native.Stream(), native.Plan(), native.DraftSlot()

@@ -1,10 +1,11 @@
 """cuda_ext/reference.py: the rules of one denoising step."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cuda_ext.reference import RowStats, choose, first_ends, revise, row_stats
+from cuda_ext.reference import RowStats, choose, first_ends, looked_up, revise, row_stats
 
 MASK, END = 0, 1
 
@@ -103,3 +104,22 @@ def test_every_step_decides_something_and_changes_nothing_decided(data: st.DataO
     assert all(old == new for old, new in zip(canvas, after, strict=True) if old != MASK)
     if MASK in canvas:
         assert after.count(MASK) < canvas.count(MASK)
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "follows"),
+    [
+        ([1, 2, 3, 9, 2], 1, [3, 9, 2]),
+        ([7, 2, 5, 8, 2, 6, 7, 2], 1, [5, 8, 2, 6, 7, 2]),  # the longest match, not the last
+        ([2, 5, 2, 6, 2], 1, [6, 2]),  # of equal ones the last
+        ([1, 2, 3, 9, 2], 2, []),  # one token is too little
+        ([4, 4], 1, [4]),
+        ([1], 1, []),
+        ([], 1, []),
+        ([*range(9), 5, *range(9)], 1, [5, *range(9)]),  # longer than what is compared
+    ],
+)
+def test_what_is_looked_up_followed_the_longest_repetition_of_the_end(
+    text: list[int], least: int, follows: list[int]
+) -> None:
+    assert looked_up(text, least) == follows

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lsp_server.options import Options
+from lsp_server.suggest.reasons import ALLOWED
 from lsp_server.suggest.refusals import NO_FILES, SCHEMES, may_be_context, name_refusal, refusal
 from lsp_server.text.documents import Snapshot, snapshot
 
@@ -27,7 +28,7 @@ def doc(uri: str, text: str = "x = 1\n", language: str = "python") -> Snapshot:
      "vscode-remote://ssh-remote%2Bh/p/a.py"],
 )  # fmt: skip
 def test_documents_that_somebody_edits_are_served(uri: str) -> None:
-    assert name_refusal(uri, "python", Options()) == ""
+    assert name_refusal(uri, "python", Options()) == ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_documents_that_somebody_edits_are_served(uri: str) -> None:
      "search-editor:x", "http://h/a.py", "/p/a.py", "C:\\a.py", "", ":", "term://x"],
 )  # fmt: skip
 def test_other_schemes_are_refused_in_a_sentence_that_names_them(uri: str) -> None:
-    said = name_refusal(uri, "python", Options())
+    said = name_refusal(uri, "python", Options()).message
     assert "scheme" in said
     assert repr(uri.partition(":")[0].lower() if re.match(r"[\w-]{2,}:", uri) else "") in said
     assert not may_be_context(doc(uri), Options())
@@ -45,15 +46,15 @@ def test_other_schemes_are_refused_in_a_sentence_that_names_them(uri: str) -> No
 
 def test_the_option_adds_schemes() -> None:
     options = Options(schemes=("Zed", "fugitive"))
-    assert name_refusal("zed:///a.py", "python", options) == ""
-    assert name_refusal("fugitive:///p//0/a.py", "python", options) == ""
+    assert name_refusal("zed:///a.py", "python", options) == ALLOWED
+    assert name_refusal("fugitive:///p//0/a.py", "python", options) == ALLOWED
     assert name_refusal("git:/a.py", "python", options)
 
 
 @pytest.mark.parametrize("language", [*sorted(NO_FILES), "Log", "Git-Commit"])
 def test_commit_messages_logs_and_inputs_are_refused_with_any_scheme(language: str) -> None:
     for uri in ("file:///p/COMMIT_EDITMSG", "untitled:Untitled-1"):
-        assert repr(language) in name_refusal(uri, language, Options())
+        assert repr(language) in name_refusal(uri, language, Options()).message
         assert not may_be_context(doc(uri, language=language), Options())
 
 
@@ -68,16 +69,17 @@ def test_a_text_that_holds_a_key_is_neither_completed_nor_context(tmp_path: Path
     uri = (tmp_path / "a.py").as_uri()
     drawn = "".join(random.Random(0).choices(string.ascii_letters, k=64))
     text = f"KEY = '''-----BEGIN PRIVATE KEY-----\n{drawn}\n'''\n"
-    assert name_refusal(uri, "python", Options()) == ""
-    assert refusal(doc(uri, text), Options()) == "it holds a private key"
+    assert name_refusal(uri, "python", Options()) == ALLOWED
+    assert refusal(doc(uri, text), Options()).message == "it holds a private key"
     assert not may_be_context(doc(uri, text), Options())
     assert may_be_context(doc(uri), Options())
 
 
-def test_what_git_ignores_is_completed_but_no_context(tmp_path: Path) -> None:
+def test_what_git_ignores_is_completed_when_asked_by_hand_and_no_context(tmp_path: Path) -> None:
     (tmp_path / ".gitignore").write_text("a.py\n")
     uri = (tmp_path / "a.py").as_uri()
-    assert refusal(doc(uri), Options()) == ""
+    assert refusal(doc(uri), Options()).reason == "ignored"
+    assert refusal(doc(uri), Options(), invoked=True) == ALLOWED
     assert not may_be_context(doc(uri), Options())
 
 

@@ -149,7 +149,7 @@ class Held(Scripted):
     """An engine that waits before its last draft."""
 
     def __init__(self) -> None:
-        super().__init__("1")
+        super().__init__("one")
         self.reached, self.go = threading.Event(), threading.Event()
 
     def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
@@ -186,7 +186,7 @@ def test_a_document_that_is_closed_while_its_job_finishes_gets_no_draft_and_leav
 
 def test_a_request_whose_document_was_closed_before_it_could_be_worked_on_is_answered_with_nothing() -> None:
     async def run() -> list[Suggestion] | None:
-        session = Session(lambda options: Scripted("1"), lambda method, params: None, lambda message: None)
+        session = Session(lambda options: Scripted("one"), lambda method, params: None, lambda message: None)
         session.opened("file:///a.py", 1, "python", "x = \n")
         question = session.look("file:///a.py", 0, 4)
         session.closed("file:///a.py")
@@ -219,7 +219,7 @@ def test_the_event_loop_neither_parses_nor_plans_nor_asks_the_disk(monkeypatch: 
     noted(feedback, "broken_spans")
 
     async def run() -> list[Suggestion] | None:
-        session = Session(lambda options: Scripted("1"), lambda method, params: None, lambda message: None)
+        session = Session(lambda options: Scripted("one"), lambda method, params: None, lambda message: None)
         session.configure({"drafts": True, "minConfidencePercent": 0}, "utf-32")
         for name in ("a", "b"):
             session.opened(f"file:///{name}.py", 1, "python", "x = value\n")
@@ -229,6 +229,6 @@ def test_the_event_loop_neither_parses_nor_plans_nor_asks_the_disk(monkeypatch: 
         finally:
             session.worker.end()
 
-    assert [one.text for one in asyncio.run(run()) or []] == ["1"]
+    assert [one.text for one in asyncio.run(run()) or []] == ["one"]
     assert threads == {name: {"model"} for name in threads}
     assert len(threads) == 7

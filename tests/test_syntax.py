@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import tree_sitter
 from lsp_server.suggest.holes import place_at, plan_at
 from lsp_server.text import syntax
 from lsp_server.text.documents import snapshot
-from lsp_server.text.syntax import MAX_DEPTH, path_to, spot_at
+from lsp_server.text.syntax import MAX_DEPTH, parse, path_to, spot_at
 
 SUM = "x=" + "a.b(c)+" * 60_000 + "1\n"  # 420 kB, and as deep as it has terms
 
@@ -122,3 +124,19 @@ def test_below_the_cut_the_line_says_what_is_a_string() -> None:
 def test_within_the_depth_of_real_code_the_tree_says_what_is_a_string() -> None:
     code = "x = " + "(" * 1500 + "'some # text'" + ")" * 1500 + "\n"
     assert place_at(snapshot("file:///a.py", code, "python"), code.index(" text")).inside == "string"
+
+
+def test_no_character_of_a_shell_script_ends_the_process() -> None:
+    """Its grammar's scanner reads behind a table of 256: what is there differs from process to process."""
+    code = (
+        "from lsp_server.text.syntax import parse\n"
+        "for n in range(0x80, 0x110000, 0x7ff): parse('shellscript', b'{' + chr(n).encode('utf-8', 'replace'))"
+    )
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_shell_script_keeps_its_places_where_it_is_not_ascii() -> None:
+    source = 'größe="ä"\necho "$größe"\n'.encode()
+    tree = parse("shellscript", source)
+    assert tree is not None and tree.root_node.end_byte == len(source) and not tree.root_node.has_error

@@ -14,7 +14,7 @@ from diffusion import extras
 
 DEMO = Path(__file__).parents[1] / "docs/demo.py"
 NATIVE = pytest.mark.skipif(bool(native.why_not("cpu")), reason=f"native library: {native.why_not('cpu')}")
-BLOCKED = ("torch", "datasketch", "gguf", "llama_cpp")
+BLOCKED = ("torch", "datasketch", "gguf", "llama_cpp", "huggingface_hub")
 SERVE = """
 import sys
 from lsp_server.tools.client import Client
@@ -88,6 +88,7 @@ def test_the_server_needs_no_torch(without_torch: Path) -> None:
         (["train", "run", "--corpus", "nowhere"], "train"),
         (["train", "corpus", "--texts", "nowhere", "--out", "nowhere"], "train"),
         (["bench", "loop"], "torch"),
+        (["models", "get", "smollm2-135m"], "hub"),
     ],
 )
 def test_other_commands_name_the_extra_that_they_want(command: list[str], extra: str, without_torch: Path) -> None:

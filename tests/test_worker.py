@@ -251,3 +251,26 @@ def test_a_request_after_the_end_fails_at_once() -> None:
     assert worker.end()
     with pytest.raises(EngineFailedError):
         worker.submit(request("a")).future.result(60)
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_one_before_at_work() -> None:
+    engine, states = Stepwise(), list[tuple[str, str]]()
+    loads: Iterator[Infiller | Exception] = iter([engine, ValueError("no such folder")])
+
+    def load() -> Infiller:
+        found = next(loads)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    worker = Worker(load, lambda state, detail: states.append((state, detail)))
+    for _ in range(3):
+        engine.go.release()
+    assert worker.submit(infill("file:///a.py", InfillRequest("a", "", (Hole(4),)))).future.result(60) is not None
+    worker.reload()
+    for _ in range(3):
+        engine.go.release()
+    assert worker.submit(infill("file:///a.py", InfillRequest("b", "", (Hole(4),)))).future.result(60) is not None
+    worker.end()
+    assert [state for state, _ in states] == ["loading", "ready", "loading", "kept"]
+    assert states[-1][1] == "The model cannot be loaded: no such folder; the one before stays."

@@ -62,7 +62,9 @@ def random_start(rng: random.Random, right: str) -> Start | None:
 
 def random_policy(rng: random.Random) -> Verdict:
     rows = rng.choice((0, 1, 8)), rng.choice((0, 5, 16))
-    return Verdict(rng.choice((0.0, 0.01, 0.3)), *rows, rng.choice((0, 1, 2)), rng.choice((0, 1, 5)))
+    return Verdict(
+        rng.choice((0.0, 0.01, 0.3)), *rows, rng.choice((0, 1, 2)), rng.choice((0, 1, 5)), rng.choice((0, 1, 3))
+    )
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,9 @@ void check_pair(const mz_model* model, const mz_cache* cache) {
 }
 
 void check_rows(const mz_shape& shape, const mz_cache* cache, const Rows& rows) {
-  check(rows.start >= 0 && rows.n_context >= 0 && rows.n_canvas >= 0 && rows.n() > 0 &&
-            (int64_t)rows.start + rows.n_context + rows.n_canvas <= cache->cache->capacity(),
+  const int64_t n = (int64_t)rows.n_context + rows.n_canvas;  // rows.n() would overflow
+  check(rows.start >= 0 && rows.n_context >= 0 && rows.n_canvas >= 0 && n > 0 &&
+            rows.start + n <= cache->cache->capacity(),
         "rows that do not fit the cache");
   check(rows.decided >= 0 && rows.decided <= rows.n_context, "decided rows are context rows");
   check(!rows.n_canvas || rows.n() <= MZ_MAX_ROWS, "a pass with a canvas has 1 to 128 rows");

@@ -1,9 +1,15 @@
 // The loops: denoising as in diffusion/denoise.py, draft and verdict as in diffusion/verdict.py.
 #include "loop.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace mezzotint {
+namespace {
+
+constexpr int64_t LONGEST_WAIT_US = 1000000000000;  // more would overflow the clock's nanoseconds
+
+}  // namespace
 
 Run::Run(std::shared_ptr<Model> model, std::shared_ptr<Cache> cache, int n_context, const mz_control& control,
          const uint8_t* flags)
@@ -33,7 +39,8 @@ void Run::finish() {
 
 int Run::next(mz_draft* out, int64_t timeout_us) {
   std::unique_lock<std::mutex> lock(mutex_);
-  changed_.wait_for(lock, std::chrono::microseconds(timeout_us), [this] { return read_ < written_ || ended_; });
+  const std::chrono::microseconds wait(std::clamp<int64_t>(timeout_us, 0, LONGEST_WAIT_US));
+  changed_.wait_for(lock, wait, [this] { return read_ < written_ || ended_; });
   if (read_ < written_) {
     std::memcpy(out, &slots_[read_++], sizeof *out);
     return 1;
@@ -66,7 +73,8 @@ void Run::publish() {
 
 bool Run::is_late() const {
   const auto passed = std::chrono::steady_clock::now() - started_;
-  return control_.deadline_us >= 0 && passed >= std::chrono::microseconds(control_.deadline_us);
+  const int64_t passed_us = std::chrono::duration_cast<std::chrono::microseconds>(passed).count();
+  return control_.deadline_us >= 0 && passed_us >= control_.deadline_us;
 }
 
 // The planned forward pass, counted; statistics of the rows that the plan wants. False if cancelled.

@@ -35,7 +35,8 @@ Cache& checked_pair(const mz_model* model, const mz_cache* cache) {
 
 void check_rows(const Cache& cache, const Rows& rows) {
   const mz_shape& shape = cache.model->shape;
-  require(rows.start >= 0 && rows.n_context >= 0 && rows.n_canvas >= 0 && rows.start + rows.n() <= cache.capacity,
+  const int64_t stop = (int64_t)rows.start + rows.n_context + rows.n_canvas;  // in an int it would overflow
+  require(rows.start >= 0 && rows.n_context >= 0 && rows.n_canvas >= 0 && stop <= cache.capacity,
           "rows that do not fit the cache");
   require(rows.decided >= 0 && rows.decided <= rows.n_context, "decided rows are context rows");
   require(!rows.n_canvas || rows.n() <= MZ_MAX_ROWS, "a pass with a canvas has 1 to 128 rows");

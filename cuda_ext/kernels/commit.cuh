@@ -141,7 +141,7 @@ MZ_DEVICE_APART void mz_verdict_plan(mz_verdict_state* v, const uint8_t* flags, 
 }
 
 // Behind a pass, or in front of the first: whether another follows, and which. Begins with a barrier.
-MZ_DEVICE void mz_verdict_next(const mz_commit_args& a, mz_verdict_state* v) {
+MZ_DEVICE_APART void mz_verdict_next(const mz_commit_args& a, mz_verdict_state* v) {
   __syncthreads();
   if (threadIdx.x == 0) mz_verdict_plan(v, a.flags, a.loop, &a.ring->cancel);
   __syncthreads();
@@ -185,12 +185,12 @@ __global__ void __launch_bounds__(MZ_COMMIT_THREADS) mz_begin(mz_commit_args a, 
   mz_loop* loop = a.loop;
   const mz_control* c = &v->control;
   mz_copy_words(&v->control, &request.control);
-  mz_copy_words(&loop->control, &request.control);
   mz_clear_words(&v->draft);
   mz_clear_words(&v->canvas);
   mz_clear_words(&v->stream);
   mz_clear_words(&v->plan);
   __syncthreads();
+  mz_copy_words(&loop->control, &v->control);
   if (threadIdx.x == 0) {
     loop->drafts = request.drafts, loop->n_drafts = 0;
     loop->started_ns = mz_clock_ns() - (uint64_t)request.spent_us * 1000;

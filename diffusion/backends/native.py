@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from cuda_ext import native
-from cuda_ext.rules import BREAK, END, LEFT, MAX_ROWS, RIGHT, SPECIAL, Policy, Verdict
+from cuda_ext.rules import BREAK, END, HISTORY, LEFT, MAX_ROWS, RIGHT, SPECIAL, Policy, Verdict
 from diffusion.canvas import Canvas, ended
 from diffusion.device import parse_device
 from diffusion.model.card import ModelFolder
 from diffusion.model.config import ModelConfig
+from diffusion.model.memory import refuse_if_too_large
 from diffusion.model.tensors import Weight, rounded, widened
 from diffusion.request import Draft, InfillRequest
 from diffusion.vocabulary import NONE, OURS
@@ -79,6 +80,7 @@ class NativeBackend:
             raise ValueError(f"the native backend cannot run: {missing}")
         config, (kind, index) = folder.config, parse_device(device)
         precision = precision or ("bf16" if kind == "cuda" else "int8")
+        refuse_if_too_large(folder, precision, device)
         weights = folder.weights()
         n_parameters = sum(math.prod(part.shape) for weight in weights.values() for part, _ in weight.parts)
         try:
@@ -127,7 +129,7 @@ class NativeBackend:
         """Draft and verdict; the cache keeps what was decided."""
         if not cache.ids:
             raise ValueError("only a context that is not empty judges drafts")
-        return self._run(cache, canvas, verdict_control(canvas, policy, request, cache.ids[-1]), cancelled)
+        return self._run(cache, canvas, verdict_control(canvas, policy, request, cache.ids), cancelled)
 
     def _run(
         self, cache: NativeContext, canvas: Canvas, control: native.Control, cancelled: Callable[[], bool]
@@ -209,10 +211,12 @@ def control_of(canvas: Canvas, policy: Policy, request: InfillRequest) -> native
     return control
 
 
-def verdict_control(canvas: Canvas, policy: Verdict, request: InfillRequest, last_id: int) -> native.Control:
-    """What the native loop is told of a verdict run; `last_id` is the context's last token."""
-    control = any_control(canvas, request)
-    control.verdict, control.last_id, control.draft_above = 1, last_id, policy.draft_above
+def verdict_control(canvas: Canvas, policy: Verdict, request: InfillRequest, context: list[int]) -> native.Control:
+    """What the native loop is told of a verdict run; `context`: the token ids in front, at least one."""
+    control, history = any_control(canvas, request), context[-HISTORY:] if policy.look_up else []
+    control.verdict, control.last_id, control.draft_above = 1, context[-1], policy.draft_above
+    control.look_up, control.n_history = policy.look_up, len(history)
+    control.history[: len(history)] = history
     control.judge_rows, control.patience, control.rest = policy.judge_rows, policy.patience, policy.rest
     control.canvas_rows = 0 if canvas.mask_id == NONE else policy.canvas_rows
     drafted = canvas.proposed_by(request.start) if request.start else []

@@ -20,6 +20,7 @@ from diffusion.device import parse_device
 from diffusion.model.card import ModelFolder
 from diffusion.model.config import ModelConfig
 from diffusion.model.load import load_weights
+from diffusion.model.memory import refuse_if_too_large
 from diffusion.model.transformer import ContextCache, Transformer
 from diffusion.request import Draft, InfillRequest
 
@@ -41,7 +42,9 @@ class TorchBackend:
             raise ValueError(
                 f"device {device!r} asked for, but this torch finds {torch.cuda.device_count()} CUDA devices"
             )
-        model = load_weights(folder, inference_dtype(device))
+        dtype = inference_dtype(device)
+        refuse_if_too_large(folder, str(dtype).removeprefix("torch."), device)
+        model = load_weights(folder, dtype)
         return cls(model.to(device), folder.refresh)
 
     @property

@@ -30,13 +30,13 @@ NOTE = (
 )
 
 
-def show(key: str, value: Cell) -> str:
-    """A cell of the table."""
+def show(key: str, value: Cell, shares: tuple[str, ...] = SHARES) -> str:
+    """A cell of the table; `shares` are the keys whose values are percentages."""
     if value is None:
         return "-"
     if isinstance(value, str):
         return value
-    return f"{value:.1%}" if key in SHARES else f"{value:.1f}" if isinstance(value, float) else str(value)
+    return f"{value:.1%}" if key in shares else f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def table(results: Results) -> list[list[str]]:

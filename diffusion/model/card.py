@@ -60,7 +60,12 @@ class ModelFolder:
     def only_torch(self) -> str:
         """Why the native library cannot run it; "" if it can."""
         kind = "every row sees every row" if self.config.in_place else "context and canvas share their blocks"
-        return kind if self.config.in_place or self.config.on_grid else ""
+        return "" if self.config.has_causal_rows else kind
+
+    @property
+    def cache(self) -> str:
+        """Whether keys and values of the context are what a pass over all rows would give."""
+        return "approximate" if self.config.in_place and self.refresh > 1 else "exact"
 
     @property
     def shows_others(self) -> bool:
@@ -82,7 +87,7 @@ class ModelFolder:
         return tokenizer
 
     def weights(self) -> dict[str, Weight]:
-        """Every weight, memory-mapped, by our names; ValueError if one is missing, misshapen or unused."""
+        """Every weight, by our names; ValueError if one is missing, misshapen or unused."""
         return weights(open_tensors(self.path), self.config, self.path)
 
 
@@ -90,6 +95,8 @@ def open_folder(path: Path) -> ModelFolder:
     """Read `path`; ValueError says in one sentence what is wrong with it."""
     if not (path / "config.json").is_file():
         raise ValueError(f"{path} is no model folder: it has no config.json")
+    if not (path / "tokenizer.json").is_file() and not (path / "merges.txt").is_file():
+        raise ValueError(f"{path} has no tokenizer.json")
     names = open_tensors(path).keys()
     card = read_json(path / CARD) if (path / CARD).exists() else {}
     if card and "family" not in card:
@@ -118,10 +125,12 @@ def from_card(path: Path, card: Mapping[str, Any], names: Any) -> ModelFolder:
     if policy not in POLICIES:
         raise ValueError(f"{path / CARD}: policy {policy!r} is none of {', '.join(POLICIES)}")
     vocabulary = vocabulary_of(path, card.get("tokens", {}), config)
+    if config.in_place and vocabulary.mask == NONE:
+        raise ValueError(f"{path / CARD}: where every row sees every row, a canvas needs a mask token")
     layout = layout_of(path, config)
     name, licence = str(card.get("name", path.name)), str(card.get("licence", ""))
     verdict = verdict_of(path, card.get("verdict", {}))
-    if policy == "verdict" and (config.in_place or config.on_grid):
+    if policy == "verdict" and not config.has_causal_rows:
         raise ValueError(f"{path / CARD}: policy verdict needs a context whose rows are causal")
     return ModelFolder(path, config, vocabulary, layout, policy, name, licence, verdict, "", refresh_of(path, card))
 
@@ -228,9 +237,9 @@ def weights_hash(path: Path) -> str:
     """First 12 hex digits of a SHA-256 of the weights: all of a small model's bytes, the header of a large one."""
     tensors = open_tensors(path)
     digest = hashlib.sha256()
-    small = sum(stored.data.size for stored in tensors.values()) <= HASHED_BYTES
+    small = sum(stored.n_bytes for stored in tensors.values()) <= HASHED_BYTES
     for name, stored in sorted(tensors.items()):
         digest.update(f"{name} {stored.dtype} {stored.shape}".encode())
         if small:
-            digest.update(stored.data.tobytes())
+            digest.update(stored.read().data)
     return digest.hexdigest()[:12]

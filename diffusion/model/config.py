@@ -15,10 +15,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from diffusion.model.families import MODEL_TYPES, PLAIN, plain
+from diffusion.model.families import MODEL_TYPES, plain
 
 EMBEDDED = Path(__file__).parents[1] / "weights"
 EVERYTHING = 2**30  # `context_sees`, `canvas_sees`: every row of the kind, before and behind
+MAX_JSON_BYTES = 1 << 27
 MOST_CONTEXT = 1 << 20  # tokens
 HEADS = ("lm_head.weight", "model.transformer.ff_out.weight")  # an output matrix of its own; the last is LLaDA's
 
@@ -78,6 +79,11 @@ class ModelConfig:
         """Whether context and canvas are one sequence of blocks, counted from its start."""
         return 1 < self.context_sees == self.canvas_sees < EVERYTHING
 
+    @property
+    def has_causal_rows(self) -> bool:
+        """Whether rows of the context can judge what was drafted, token by token."""
+        return not self.in_place and not self.on_grid
+
     def __post_init__(self) -> None:
         """Fill `d_head` in; ValueError names the field that cannot be."""
         for field in fields(self):
@@ -110,6 +116,8 @@ def check_field(name: str, value: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; ValueError if there is none."""
     try:
+        if not path.is_file() or path.stat().st_size > MAX_JSON_BYTES:  # a FIFO would never end
+            raise ValueError("it is no regular file, or too large")
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"no readable {path.name} in {path.parent}: {error}") from error
@@ -152,7 +160,7 @@ def from_hugging_face(values: Mapping[str, Any], names: Collection[str]) -> dict
         "norm_eps": values.get("rms_norm_eps", 1e-6),
         "qkv_bias": first + "q_proj.bias" in names,
         "qk_norm": first + "q_norm.weight" in names,
-        "tied": not head or (values["model_type"] in PLAIN and bool(values.get("tie_word_embeddings"))),
+        "tied": not head,  # some say tie_word_embeddings and have an output matrix of their own
         "extras": False,
         "canvas_sees": EVERYTHING,
     }

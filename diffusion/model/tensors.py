@@ -1,8 +1,9 @@
-"""Weights on disk, memory-mapped: one safetensors file or shards, ours or Hugging Face's names, four types of numbers.
+"""Weights on disk, read where they are used: one safetensors file or shards, ours or Hugging Face's names, four types.
 
-Rule: numpy only, safetensors only. Every tensor that the shape asks for must be there with its shape, and every tensor
-that is there must be used; else one ValueError says which. Matrices may be int8 with one float32 scale per output
-channel, in `name.scale`.
+Rule: numpy only. Nothing is memory-mapped: a file that shrinks while it is mapped ends the process (SIGBUS), one that
+shrinks while it is read is a ValueError. Every tensor that the shape asks for must be there with its shape, and every
+tensor that is there must be used; else one ValueError says which. Matrices may be int8 with one float32 scale per
+output channel, in `name.scale`.
 
     weights(open_tensors(path), config, path)["embed.weight"].words()
 """
@@ -13,16 +14,18 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import SEEK_END, RawIOBase
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from diffusion.model.config import ModelConfig, read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SCALE = ".scale"  # behind the name of an int8 matrix
 ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4, "I8": 1}
+MAX_HEADER_BYTES = 100_000_000  # of a safetensors file, as the format has it
 IGNORED = (".rotary_emb.inv_freq",)  # buffers that some checkpoints carry
 
 # Ours: where it stands in Hugging Face's Llama, Qwen2 and Qwen3, put together along the first axis; {} is the block.
@@ -56,11 +59,27 @@ LLADA = {
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """One tensor of a file: its type and shape, and its bytes (uint8, memory-mapped)."""
+    """One tensor of a file: its type and shape, and where its bytes are."""
 
     dtype: str
     shape: tuple[int, ...]
-    data: np.ndarray
+    file: RawIOBase
+    start: int
+    n_bytes: int
+
+    def read(self) -> np.ndarray:
+        """Its bytes (uint8); ValueError if the file has become shorter, or cannot be read any more."""
+        data = np.empty(self.n_bytes, dtype=np.uint8)
+        rest = data.data
+        try:
+            self.file.seek(self.start)
+            while rest and (n_bytes := self.file.readinto(rest)):
+                rest = rest[n_bytes:]
+        except OSError as error:
+            raise ValueError(f"a file of weights cannot be read any more: {error}") from error
+        if rest:
+            raise ValueError("a file of weights has become shorter while it was read")
+        return data
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +96,7 @@ class Weight:
         """All values as bfloat16 words (uint16), rounded to nearest even."""
         return np.concatenate(
             [
-                stored.data.view("<u2").reshape(stored.shape)
+                stored.read().view("<u2").reshape(stored.shape)
                 if stored.dtype == "BF16"
                 else rounded(as_float32(stored, scale))
                 for stored, scale in self.parts
@@ -88,16 +107,16 @@ class Weight:
         """Int8 values (N, K) and float32 scales (N,), where that is how they are stored."""
         if any(stored.dtype != "I8" or scale is None for stored, scale in self.parts):
             return None
-        pairs = [(s.data.view("i1").reshape(s.shape), as_float32(scale, None)) for s, scale in self.parts if scale]
+        pairs = [(s.read().view("i1").reshape(s.shape), as_float32(scale, None)) for s, scale in self.parts if scale]
         return np.concatenate([q for q, _ in pairs]), np.concatenate([scale for _, scale in pairs])
 
 
 def as_float32(stored: Stored, scale: Stored | None) -> np.ndarray:
     """Values of one tensor."""
     if stored.dtype == "BF16":
-        return widened(stored.data.view("<u2")).reshape(stored.shape)
+        return widened(stored.read().view("<u2")).reshape(stored.shape)
     kind = {"F32": "<f4", "F16": "<f2", "I8": "i1"}[stored.dtype]
-    values: np.ndarray = stored.data.view(kind).reshape(stored.shape).astype(np.float32)
+    values: np.ndarray = stored.read().view(kind).reshape(stored.shape).astype(np.float32)
     return values * as_float32(scale, None)[:, None] if scale is not None else values
 
 
@@ -132,21 +151,47 @@ def open_tensors(folder: Path) -> dict[str, Stored]:
 
 
 def read_shard(path: Path) -> Iterator[tuple[str, Stored]]:
-    """The tensors of one safetensors file. The library checks the header; it has no bfloat16 for numpy, so we map."""
+    """The tensors of one safetensors file."""
     try:
-        with safe_open(path, framework="np"):  # type: ignore[no-untyped-call]
-            pass
-        data = np.memmap(path, dtype=np.uint8, mode="r")
-    except (OSError, SafetensorError, ValueError) as error:
+        if not path.is_file():
+            raise ValueError("there is no such file")
+        file = path.open("rb", buffering=0)
+        header, start, n_bytes = read_header(file)
+        for name, entry in header.items():
+            if name != "__metadata__":
+                dtype, shape, first, last = checked(name, entry, n_bytes)
+                yield name, Stored(dtype, shape, file, start + first, last - first)
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
-    start = 8 + int.from_bytes(data[:8].tobytes(), "little")
-    for name, entry in json.loads(data[8:start].tobytes()).items():
-        if name == "__metadata__":
-            continue
-        if entry["dtype"] not in ITEM_BYTES:
-            raise ValueError(f"cannot read {path}: {name} is {entry['dtype']}, not one of {', '.join(ITEM_BYTES)}")
-        first, last = entry["data_offsets"]
-        yield name, Stored(entry["dtype"], tuple(entry["shape"]), data[start + first : start + last])
+
+
+def read_header(file: RawIOBase) -> tuple[dict[str, Any], int, int]:
+    """What a safetensors file says of its tensors, where their bytes begin, and how many there are."""
+    size = file.seek(0, SEEK_END)
+    file.seek(0)
+    length = int.from_bytes(file.read(8) or b"", "little")
+    if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+        raise ValueError("it is no safetensors file, or cut off")
+    header = json.loads(file.read(length) or b"")
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
+    return header, 8 + length, size - 8 - length
+
+
+def checked(name: str, entry: Any, n_bytes: int) -> tuple[str, tuple[int, ...], int, int]:
+    """Type, shape and place of a tensor; ValueError unless they are such, and the place is in the file."""
+    fields = entry if isinstance(entry, dict) else {}
+    dtype, shape, place = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
+    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
+        raise ValueError(f"{name} is {dtype}, not one of {', '.join(ITEM_BYTES)}")
+    if not is_counts(shape) or not is_counts(place) or len(place) != 2 or not place[0] <= place[1] <= n_bytes:
+        raise ValueError(f"{name} is not in it, or it is cut off")
+    return dtype, tuple(shape), place[0], place[1]
+
+
+def is_counts(values: Any) -> TypeGuard[list[int]]:
+    """Whether these are some numbers of things."""
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < 1 << 62 for value in values)
 
 
 def expected(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -197,7 +242,7 @@ def made_from(stored: Mapping[str, Stored], parts: tuple[str, ...], shape: tuple
             raise ValueError(f"{path}: {part} is {tensor.dtype} {'without' if scale is None else 'with'} scales")
         if scale is not None and (scale.shape != tensor.shape[:1] or scale.dtype != "F32"):
             raise ValueError(f"{path}: {part}{SCALE} is {scale.dtype} {scale.shape}, not F32 {tensor.shape[:1]}")
-        if tensor.data.size != math.prod(tensor.shape) * ITEM_BYTES[tensor.dtype] or tensor.shape[1:] != shape[1:]:
+        if tensor.n_bytes != math.prod(tensor.shape) * ITEM_BYTES[tensor.dtype] or tensor.shape[1:] != shape[1:]:
             raise ValueError(f"{path} does not fit its config.json: {part} is {tensor.shape}, not {shape}")
     if sum(tensor.shape[0] for tensor, _ in found) != shape[0]:
         raise ValueError(f"{path} does not fit its config.json: {' + '.join(parts)} are not {shape} in all")

@@ -77,6 +77,21 @@
     (should (equal (mezzotint-tests--ghost) "sum(items)"))
     (should (equal (get-text-property 5 'face (overlay-get mezzotint--overlay 'after-string)) 'mezzotint-mask))))
 
+(ert-deftest mezzotint-tests-a-reason-is-shown-in-its-buffer-only ()
+  (mezzotint-tests--with-file
+    (let ((mezzotint--status nil) (mezzotint--reason nil) (server (mezzotint-tests--server 'mezzotint-server)))
+      (cl-flet ((say (uri kind state)
+                  (eglot-handle-notification server 'mezzotint/status
+                                             :state state :message "why" :kind kind :uri uri :reason "secret")
+                  (list (substring-no-properties (mezzotint--lighter))
+                        (get-text-property 0 'help-echo (mezzotint--lighter)))))
+        (should (equal (say (mezzotint--uri) "Inactive" "idle") '(" Mz[off]" "Mezzotint: why")))
+        (should (equal (car (say "file:///other" "Inactive" "idle")) " Mz[idle]"))
+        (should (equal (car (say "" "Inactive" "idle")) " Mz[off]"))
+        (should (equal (car (say (mezzotint--uri) "Warning" "idle")) " Mz[warning]"))
+        (should (equal (car (say "" "Error" "error")) " Mz[error]"))
+        (should (equal (car (say "" "Normal" "denoising")) " Mz[denoising]"))))))
+
 (ert-deftest mezzotint-tests-who-asks-by-hand-says-so ()
   (mezzotint-tests--with-file
     (let (asked)

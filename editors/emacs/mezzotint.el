@@ -56,6 +56,8 @@
 (defconst mezzotint--stable-seconds 30)
 
 (defvar mezzotint--status '("off" . "") "State of the server and its reason.")
+(defvar mezzotint--reason nil
+  "Why nothing is offered, a list (KIND MESSAGE URI); URI is \"\" for all buffers.")
 (defvar mezzotint--restarts 0 "Restarts since the server was last stable.")
 
 (defvar mezzotint-mode)
@@ -108,8 +110,9 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
                        '(:inlineCompletion (:dynamicRegistration :json-false))))))
 
 (cl-defmethod eglot-handle-notification
-  ((_server mezzotint-server) (_method (eql mezzotint/status)) &key state message &allow-other-keys)
-  "Show the STATE of the server, and its MESSAGE."
+  ((_server mezzotint-server) (_method (eql mezzotint/status)) &key state message kind uri &allow-other-keys)
+  "Show the STATE of the server, and its MESSAGE, of this KIND and about URI."
+  (setq mezzotint--reason (and (member kind '("Inactive" "Warning")) (list kind message (or uri ""))))
   (mezzotint--set-status state message))
 
 (defun mezzotint--set-status (state &optional message)
@@ -117,9 +120,35 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
   (setq mezzotint--status (cons state (or message "")))
   (force-mode-line-update t))
 
+(defun mezzotint--look ()
+  "This buffer's state for the mode line, and the reason: a pair of strings."
+  (pcase-let ((`(,kind ,message ,uri) mezzotint--reason))
+    (cond ((equal (car mezzotint--status) "error") mezzotint--status)
+          ((and kind (or (equal uri "") (equal uri (mezzotint--uri))))
+           (cons (if (equal kind "Warning") "warning" "off") message))
+          (t mezzotint--status))))
+
+(defun mezzotint--uri ()
+  "The URI of this buffer, as eglot names it."
+  (plist-get (eglot--TextDocumentIdentifier) :uri))
+
 (defun mezzotint--lighter ()
-  "Text for the mode line."
-  (format " Mz[%s]" (car mezzotint--status)))
+  "Text for the mode line, with the reason as its help text."
+  (pcase-let ((`(,look . ,why) (mezzotint--look)))
+    (propertize (format " Mz[%s]" look) 'help-echo (if (string-empty-p why) "Mezzotint" (concat "Mezzotint: " why)))))
+
+(defun mezzotint-status ()
+  "Say the state of the server, or the reason for no suggestions here."
+  (interactive)
+  (pcase-let ((`(,look . ,why) (mezzotint--look)))
+    (message "Mezzotint: %s%s" look (if (string-empty-p why) "" (format " (%s)" why)))))
+
+(defun mezzotint-snooze (minutes)
+  "Offer nothing unasked for MINUTES; 0 ends that."
+  (interactive "nSnooze for so many minutes (0 ends it): ")
+  (let ((server (or (mezzotint--server) (user-error "Mezzotint: no server runs here"))))
+    (mezzotint-dismiss)
+    (jsonrpc-request server :mezzotint/snooze (list :minutes minutes))))
 
 (defun mezzotint--server ()
   "The buffer's server, if it is Mezzotint and can do inline completion."

@@ -16,6 +16,7 @@ from lsp_server.text.brackets import CLOSERS, OPENERS, brackets, still_open, sur
 
 _SEEN_AFTER = 2000  # characters after the hole that are compared with
 _TELLING = 3  # letters and digits that make a repeated line or tail no coincidence
+_MARKERS = re.compile("\ufffd|<[|｜][\\w▁ ]+[|｜]>")  # half a character, and a model's own tokens
 _PHRASE = re.compile(r"(.{3,60}?)\1{2,}")
 
 
@@ -58,7 +59,7 @@ def clean(text: str, frame: Frame) -> Cleaned | None:
     if frame.between:
         return clean_both(text, frame)
     after, left = frame.after[:_SEEN_AFTER], frame.statement.rpartition("\n")[2]
-    keep = len(text.removesuffix(frame.kept).partition("\ufffd")[0])
+    keep = len(_MARKERS.split(text.removesuffix(frame.kept), maxsplit=1)[0])
     if frame.quote:
         keep = cut_at_quote(text[:keep], frame.quote, after)
     else:
@@ -168,6 +169,11 @@ def cut_repeated_lines(text: str, left: str, after: str) -> int:
             return max(end - 1, 0)  # the line break before it goes too
         end += len(line) + 1
     return len(text)
+
+
+def whole_lines(text: str, kept: str) -> str:
+    """Return a text that no end was found for without its last line, which breaks off, where there are others."""
+    return text.removesuffix(kept).rpartition("\n")[0] or text
 
 
 def cut_trailing_space(text: str, after: str) -> int:

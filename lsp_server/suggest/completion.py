@@ -13,20 +13,22 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Protocol
 
 from diffusion.confidence import cut, settled
 from diffusion.recall import starts
-from diffusion.request import FROM_MASKS, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
+from diffusion.request import FROM_MASKS, NO_END, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
 from lsp_server.options import Options
-from lsp_server.suggest import cleanup, context, feedback, holes, live, prose, refusals
+from lsp_server.suggest import cells, cleanup, context, feedback, holes, live, prose, refusals, silence
 from lsp_server.suggest.candidates import ALTERNATIVE, Infills, Verdict, propose
-from lsp_server.suggest.drafts import Suggestion, draft_params
+from lsp_server.suggest.drafts import Suggestion
 from lsp_server.suggest.holes import Plan
+from lsp_server.suggest.place import ASKED, News, Place, Question, Tell
+from lsp_server.suggest.reasons import ALLOWED
 from lsp_server.suggest.related import Related
 from lsp_server.text.documents import Snapshot
+from lsp_server.text.notebooks import ALONE, Cells
 
 logger = logging.getLogger(__name__)
 
@@ -42,83 +44,15 @@ class Engine(Infills, Protocol):
     def prepare(self, request: InfillRequest, cancelled: Cancelled) -> None: ...  # noqa: D102
 
 
-@dataclass(frozen=True)
-class Question:
-    """All that a completion depends on, as it was when the client asked.
-
-    `others`: documents of the same language. `known`: what was suggested in this one. `invoked`: asked for by hand,
-    which brings several suggestions, and all of each; who types gets what is sure enough.
-    """
-
-    snapshot: Snapshot
-    others: tuple[Snapshot, ...]
-    known: live.Known
-    options: Options
-    line: int
-    column: int
-    token: int | str | None = None
-    invoked: bool = False
-
-    @property
-    def least(self) -> float:
-        """How likely right must be what is shown."""
-        return self.options.min_confidence_percent / 100
-
-
-class News(NamedTuple):
-    """What the event loop is told meanwhile: a draft for the client, something to remember, a counter to count up."""
-
-    draft: dict[str, Any] | None = None
-    remembered: live.Suggestion | None = None
-    counted: str = ""
-
-
-Tell = Callable[[News], None]
-ASKED = "asked"  # counted when the model is asked
-
-
-@dataclass(frozen=True)
-class Place:
-    """A question's hole, and what is around it."""
-
-    question: Question
-    plan: Plan
-    tell: Tell
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """The document."""
-        return self.question.snapshot
-
-    @cached_property
-    def around(self) -> live.Around:
-        """What tells this place from others."""
-        return live.around(self.snapshot, self.plan)
-
-    @cached_property
-    def frame(self) -> cleanup.Frame:
-        """The code around the hole."""
-        return context.frame(self.snapshot, self.plan)
-
-    def remembered(self, draft: Draft, text: str) -> live.Suggestion:
-        """What is remembered of a draft that is shown as `text`."""
-        return live.Suggestion(self.around, draft, text)
-
-    def told(self, draft: Draft, cleaned: cleanup.Cleaned) -> dict[str, Any] | None:
-        """What a client that wants drafts is told of one."""
-        if not self.question.options.drafts:
-            return None
-        return draft_params(self.question.token, self.snapshot, self.plan, draft, cleaned)
-
-
 def complete(
     question: Question, related: Related, tell: Tell, engine: Engine, cancelled: Cancelled
 ) -> list[Suggestion] | None:
     """Return suggestions, best first, or None when cancelled."""
-    if refusal := refusals.refusal(question.snapshot, question.options):
-        logger.info("no completion: %s", refusal)
-        return []
     until_s = time.perf_counter() + question.options.deadline_ms / 1000 if question.options.deadline_ms else None
+    if refusal := refusals.refusal(question.snapshot, question.options, question.invoked):
+        logger.info("no completion: %s", refusal.message)
+        tell(News(refused=refusal))
+        return []
     place = place_of(question, tell)
     if place is None:
         return []
@@ -147,8 +81,13 @@ def place_of(question: Question, tell: Tell) -> Place | None:
         return None
     place = Place(question, plan, tell)
     refusal = prose.refusal(snapshot, offset, options, question.invoked)
-    if refusal and not live.rest(question.known, place.around):  # what is on screen may run through a comment
-        logger.info("no completion: %s", refusal)
+    if refusal and live.rest(question.known, place.around):  # what is on screen may run through a comment
+        refusal = ALLOWED
+    tell(News(refused=refusal))
+    if refusal:
+        logger.info("no completion: %s", refusal.message)
+        return None
+    if not question.invoked and silence.at(snapshot, plan) and not live.rest(question.known, place.around):
         return None
     return place
 
@@ -192,12 +131,13 @@ def request_for(
     def stopped() -> bool:
         return cancelled() or (until_s is not None and time.perf_counter() >= until_s)
 
-    request = context.infill_request(place.snapshot, place.plan, place.question.options)
+    whole, plan = place.whole
+    request = context.infill_request(whole, plan, place.question.options)
     if place.question.options.other_files:
         others = shareable(place.question.others, place.question.options)
         tokens = engine.info.get("other_tokens")
         n_tokens = tokens if isinstance(tokens, int) else OTHER_TOKENS
-        chunks = related.choose(place.snapshot, place.plan.start, others, n_tokens, stopped)
+        chunks = related.choose(whole, plan.start, others, n_tokens, stopped)
         texts = tuple(other.text for other in others)
         request = dataclasses.replace(request, other_files=chunks, recall_from=texts)
     left_ms = None if until_s is None else max(0.0, (until_s - time.perf_counter()) * 1000)
@@ -250,13 +190,20 @@ def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Ca
 def show(place: Place, draft: Draft) -> None:
     """Tell of a draft, as much of it as cleanup leaves; a done one is clean."""
     cleaned = cleanup.Cleaned(len(draft.text)) if draft.done else cleanup.clean(draft.text, place.frame)
-    if cleaned is not None:
+    if cleaned is not None and (draft.done or place.worth(cleaned.of(draft.text))):
         place.tell(News(place.told(draft, cleaned), place.remembered(draft, cleaned.of(draft.text))))
 
 
 def judged(place: Place, draft: Draft) -> Verdict:
+    """Return what of a finished draft would be shown, and what of it breaks the file; nothing if it is not worth it."""
+    verdict = parsed(place, draft)
+    return verdict if place.worth(verdict.shown) else verdict._replace(text="", sound="")
+
+
+def parsed(place: Place, draft: Draft) -> Verdict:
     """Return what of a finished draft would be shown, and what of it breaks the file."""
-    text = cleanup.cleaned(draft.text, place.frame)
+    whole = cleanup.whole_lines(draft.text, place.frame.kept) if draft.reason in NO_END else draft.text
+    text = cleanup.cleaned(whole, place.frame)
     feeds_back = place.question.options.syntax_feedback
     broken = feedback.broken_spans(place.snapshot, place.plan, text) if feeds_back else ()
     if not broken:
@@ -264,7 +211,7 @@ def judged(place: Place, draft: Draft) -> Verdict:
     place.tell(News(counted="broken"))
     unsure = draft.reason == UNSURE  # what was cut there is not finished, which is not wrong
     fit = partial(cleanup.cleaned, frame=place.frame)
-    sound = feedback.sound_part(place.snapshot, place.plan, draft.text, fit, words=unsure)
+    sound = feedback.sound_part(place.snapshot, place.plan, whole, fit, words=unsure)
     return Verdict(sound) if unsure else Verdict(text, broken, sound)
 
 
@@ -275,10 +222,12 @@ def prepare(
     related: Related,
     engine: Engine,
     cancelled: Cancelled,
+    beside: Cells = ALONE,
 ) -> None:
     """Encode a document's beginning, where editors put the cursor, and look at the files beside it, ahead of time."""
     if refusals.refusal(snapshot, options):
         return
-    engine.prepare(context.infill_request(snapshot, Plan(0, 0, (Hole(),), 0), options), cancelled)
+    whole, plan = cells.joined(snapshot, beside, Plan(0, 0, (Hole(),), 0), options)
+    engine.prepare(context.infill_request(whole, plan, options), cancelled)
     if options.other_files and not cancelled():
         related.prepare(shareable(others, options), cancelled)

@@ -45,7 +45,9 @@ def broken_spans(snapshot: Snapshot, plan: Plan, text: str) -> Spans:
 def spliced(snapshot: Snapshot, start: int, stop: int, new: bytes) -> Tree | None:
     """The tree of the file with `new` in place of the bytes from `start` to `stop`."""
     source = snapshot.text.encode()
-    changed = source[:start] + new + source[stop:]
+    changed = snapshot.code(source[:start] + new + source[stop:])
+    if snapshot.is_cell:  # what is a magic may have changed anywhere
+        return syntax.parse(snapshot.language, changed)
     old = snapshot.tree.copy()  # type: ignore[union-attr]
     old.edit(
         start_byte=start,

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 from diffusion.request import OTHER_TOKENS
 from lsp_server.text.documents import Snapshot
-from lsp_server.text.languages import DEFINITION
 
 CHARS_PER_TOKEN = 4
 CHUNK_LINES = 6  # of about as many tokens as there is room for
@@ -32,6 +31,11 @@ MAX_CHUNK_CHARS = 10_000  # a longer one could not be shown
 REMEMBERED = 8  # documents
 SCANNED_CHARS = 65_536  # of a text at once, by a pattern that holds the interpreter's lock
 _NAME = re.compile(r"[^\W\d]\w{2,}")
+_DEFINITION = re.compile(
+    r"^[ \t]*(?:export |public |private |static |pub |async )*(?:def|class|function|fn|func|struct|interface|type|enum)"
+    r"\s+(?:\([^)\n]*\)\s*)?(?P<name>\w+)[^\n]*",
+    re.MULTILINE,
+)
 
 Names = tuple[str, ...]  # each once, in the order in which they first occur
 
@@ -146,7 +150,7 @@ def defined(text: str) -> Iterator[re.Match[str]]:
     at = 0
     while at < len(text):
         stop = text.find("\n", at + SCANNED_CHARS) + 1 or len(text)
-        yield from DEFINITION.finditer(text, at, stop)
+        yield from _DEFINITION.finditer(text, at, stop)
         at = stop
 
 

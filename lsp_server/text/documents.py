@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from lsp_server.text import syntax
+from lsp_server.text import languages, magics, syntax
 from lsp_server.text.languages import language_of
 from lsp_server.text.lines import Edit, Lines, Point, count_chars, count_units, line_end, line_starts, moved_starts
+from lsp_server.text.notebooks import Cells, Notebooks
 from lsp_server.text.trees import TreeEdit, Trees
-from lsp_server.text.uris import key_of
+from lsp_server.text.uris import is_of_notebook, key_of
 
 if TYPE_CHECKING:
     from tree_sitter import Tree
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_CLOSED = 4  # documents remembered after they were closed
+MAX_OPEN = 10_000  # documents, cells of notebooks among them; a client that opens more is in error, or means harm
 MANY_EDITS = 20  # from here on one parse of all is quicker than an edited tree
 MAX_OTHERS, MAX_OTHER_CHARS = 24, 1_000_000  # other documents that one may be completed from, and their size in all
 
@@ -39,7 +41,8 @@ MAX_OTHERS, MAX_OTHER_CHARS = 24, 1_000_000  # other documents that one may be c
 class Snapshot:
     """One version of one document: version `number` of its `trees`.
 
-    `uri` is the key of an open document, `client_uri` its client's spelling, "" where that is the same.
+    `uri` is the key of an open document, `client_uri` its client's spelling, "" where that is the same. `is_cell`: of a
+    notebook, where lines may be magics.
     """
 
     uri: str
@@ -51,11 +54,19 @@ class Snapshot:
     trees: Trees
     number: int = 0
     client_uri: str = ""
+    is_cell: bool = False
 
     @cached_property
     def tree(self) -> Tree | None:
         """Return the tree, None where the language has no grammar; the first look parses, so not on the event loop."""
-        return self.trees.tree(self.number, self.text.encode())
+        source = self.text.encode()
+        tree = self.trees.tree(self.number, source)
+        code = self.code(source) if tree is not None and tree.root_node.has_error else source
+        return tree if code is source else syntax.parse(self.language, code)  # anew, for a cell is short
+
+    def code(self, source: bytes) -> bytes:
+        """Return what a parser reads for a text of this document."""
+        return magics.masked(source) if self.is_cell and languages.of(self.language).has_magics else source
 
     def without_trees(self) -> Snapshot:
         """Return the same without what was parsed of it, which takes more memory than the text."""
@@ -109,6 +120,8 @@ def without_surrogates(text: str) -> str:
 class Document:
     """The newest version of one open document."""
 
+    is_cell = False  # of a notebook
+
     def __init__(self, uri: str, version: int, language: str, text: str, encoding: str, max_bytes: int) -> None:
         """Take the text of `didOpen`; a text over `max_bytes` is not kept at all."""
         self.uri, self.client_uri = key_of(uri), uri
@@ -135,6 +148,12 @@ class Document:
             logger.info("a file over %d bytes gets no completions", self.max_bytes)
             self._text, self._lines, self._snapshot = "", [0], None
             self._trees.replaced()
+
+    def limit(self, max_bytes: int) -> None:
+        """Change the largest size; a text that was dropped stays away until it comes whole."""
+        self.max_bytes = max_bytes
+        if not self.too_large:
+            self._check_size()
 
     def change(self, version: int, edits: Sequence[Edit | str]) -> None:
         """Apply the content changes of one `didChange`, in order; a plain string replaces everything."""
@@ -191,7 +210,7 @@ class Document:
         """Return this version; the same one until the next change."""
         if self._snapshot is None:
             where = self._lines, self._encoding, self._trees, self._trees.number, self.client_uri
-            self._snapshot = Snapshot(self.uri, self.version, self._text, self.language, *where)
+            self._snapshot = Snapshot(self.uri, self.version, self._text, self.language, *where, self.is_cell)
         return self._snapshot
 
 
@@ -202,14 +221,24 @@ class Documents:
         """Start with none; positions are in the encoding negotiated at `initialize`."""
         self.encoding = encoding
         self.max_bytes = max_bytes
+        self.notebooks = Notebooks()
         self._open: dict[str, Document] = {}
         self._closed: list[Snapshot] = []
         self._uses = itertools.count(1)
 
-    def open(self, uri: str, version: int, language_id: str, text: str) -> Document:
-        """Take a document that the editor opened (again)."""
+    def limit(self, max_bytes: int) -> None:
+        """Change the largest size of documents; the text of one that was too large has to be sent again."""
+        self.max_bytes = max_bytes
+        for document in self._open.values():
+            document.limit(max_bytes)
+
+    def open(self, uri: str, version: int, language_id: str, text: str, *, is_cell: bool = False) -> Document | None:
+        """Take a document that the editor opened (again); None, and not taken, where MAX_OPEN others are open."""
+        if len(self._open) >= MAX_OPEN and key_of(uri) not in self._open:
+            return None
         language = language_of(language_id, uri)
         document = Document(uri, version, language, text, self.encoding, self.max_bytes)
+        document.is_cell = is_cell or is_of_notebook(uri)
         document.last_use = next(self._uses)
         self._open[document.uri] = document
         return document
@@ -230,21 +259,22 @@ class Documents:
         document = self._open.pop(key_of(uri), None)
         if document is None:
             logger.warning("didClose for a document that is not open: ignored")
-        elif not document.too_large:
+        elif not document.too_large and not document.is_cell:
             earlier = [one for one in self._closed if one.uri != document.uri]
             self._closed = [*earlier, document.snapshot().without_trees()][-MAX_CLOSED:]
 
     def others(self, uri: str, language: str) -> tuple[Snapshot, ...]:
         """Return other documents of a language, open or closed lately, in the order they were opened.
 
-        Where they are many or large, only those that were opened or changed last.
+        Where they are many or large, only those that were opened or changed last. The cells of its own notebook are
+        none: the model sees them in their places.
         """
-        key = key_of(uri)
+        beside = {key_of(uri), *itertools.chain(*self.notebooks.around(uri, self._open))}
         opened = [one for one in self._open.values() if not one.too_large]
         known = {one.uri for one in opened}
         found = [(0, one) for one in self._closed if one.uri not in known]
         found += [(one.last_use, one.snapshot()) for one in opened]
-        found = [(use, one) for use, one in found if one.uri != key and one.language == language]
+        found = [(use, one) for use, one in found if one.uri not in beside and one.language == language]
         chosen: set[str] = set()
         n_chars = 0
         for _, one in sorted(found, key=lambda pair: -pair[0])[:MAX_OTHERS]:
@@ -252,6 +282,12 @@ class Documents:
             if n_chars <= MAX_OTHER_CHARS or not chosen:
                 chosen.add(one.uri)
         return tuple(one for _, one in found if one.uri in chosen)
+
+    def cells(self, uri: str) -> Cells:
+        """Return the other cells of a cell's notebook, those that are open."""
+        parts = ([self._open.get(key) for key in keys] for keys in self.notebooks.around(uri, self._open))
+        above, below = (tuple(one.snapshot() for one in part if one and not one.too_large) for part in parts)
+        return Cells(above, below)
 
     def get(self, uri: str) -> Document | None:
         """Return an open document."""

@@ -86,7 +86,7 @@ class _Cursor(NamedTuple):
 
         With each comes what its text ends in at the cursor.
         """
-        code, text = self.code, self.snapshot.text.encode()
+        code, text = self.code, self.snapshot.code(self.snapshot.text.encode())
         for kind in ("comment", "string", "text"):
             for node in self.spot.captures.get(kind, ()):
                 if code < node.start_byte < self.byte <= node.end_byte:

@@ -10,7 +10,6 @@ query, its grammar to pyproject.toml, a few lines to `tests/cursor_situations.py
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -45,12 +44,6 @@ TEXT_BLOCKS = SLASHES._replace(long_quotes=(('"""', '"""'),))
 HASHES = Lexis(("#",))
 PYTHON = HASHES._replace(long_quotes=(('"""', '"""'), ("'''", "'''")), code=(r"\b(?i:[ft]r?|r[ft])[\"']", r"\{\{?"))
 
-DEFINITION = re.compile(
-    r"^[ \t]*(?:export |public |private |static |pub |async )*(?:def|class|function|fn|func|struct|interface|type|enum)"
-    r"\s+(?:\([^)\n]*\)\s*)?(?P<name>\w+)[^\n]*",
-    re.MULTILINE,
-)
-
 
 @dataclass(frozen=True)
 class Language:
@@ -66,7 +59,8 @@ class Language:
         lexis: its comments and strings, for code that does not parse.
         body_opener: what ends the header of a block that may be offered with it; "" if none is.
         has_docstrings: whether a string that is a statement of its own is documentation.
-        definition: the first line of a definition, with a group `name`.
+        has_magics: whether its cells in notebooks may hold lines of IPython's.
+        ascii_only: whether its grammar may be given ASCII only.
     """
 
     id: str
@@ -78,7 +72,8 @@ class Language:
     lexis: Lexis = SLASHES
     body_opener: str = ""
     has_docstrings: bool = False
-    definition: re.Pattern[str] = DEFINITION
+    has_magics: bool = False
+    ascii_only: bool = False
 
 
 _JAVASCRIPT = Language(
@@ -112,6 +107,7 @@ LANGUAGES = (
         lexis=PYTHON,
         body_opener=":",
         has_docstrings=True,
+        has_magics=True,
     ),
     _JAVASCRIPT,
     replace(_JAVASCRIPT, id="javascriptreact", aliases=("jsx", "javascript.jsx"), extensions=(".jsx",)),
@@ -186,6 +182,7 @@ LANGUAGES = (
         extensions=(".sh", ".bash"),
         grammar="tree_sitter_bash",
         query="shellscript",
+        ascii_only=True,  # its scanner looks characters up in a table of 256, and ends the process beyond
         lexis=HASHES._replace(code=('"', r"\$[({]"), spaced=True),
     ),
     Language(

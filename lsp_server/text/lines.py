@@ -9,6 +9,7 @@ editor sends thousands in one message for "replace all".
 from __future__ import annotations
 
 import bisect
+import io
 import itertools
 import operator
 import re
@@ -111,7 +112,5 @@ class Lines:
 
 def _split(text: str) -> list[str]:
     """Return the lines of a text, each with its line break; after the last line break there is one more."""
-    if "\r" in text:
-        return [text[start:end] for start, end in itertools.pairwise([*line_starts(text), len(text)])]
-    *lines, last = text.split("\n")
-    return [*(line + "\n" for line in lines), last]
+    lines = list(io.StringIO(text, newline=""))  # ends lines as LSP does, which str.splitlines does not
+    return [*lines, ""] if not lines or lines[-1].endswith(("\n", "\r")) else lines

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PIECE_BYTES = 4096  # of source, read by the parser at once
+AS_LETTERS = bytes(range(128)) + b"x" * 128  # a table for `bytes.translate`
 MAX_DEPTH = 5_000  # no code that people write is so deep; some milliseconds
 
 
@@ -36,7 +37,7 @@ def _grammar(language: str) -> tuple[Parser, Query] | None:
         logger.info("no grammar for language %r: line rules are used", language)
         return None
     try:
-        from tree_sitter import Language, Parser, Query, QueryCursor  # noqa: F401  (releases before 0.25 lack the last)
+        from tree_sitter import Language, Parser, Query
 
         grammar = Language(getattr(importlib.import_module(row.grammar), row.entry)())
         source = (Path(__file__).parent / "queries" / f"{row.query}.scm").read_text(encoding="utf-8")
@@ -83,6 +84,8 @@ def parse(language: str, source: bytes, old: Tree | None = None) -> Tree | None:
     if parser_for(language) is None:
         return None
     parser = new_parser(language)
+    if languages.of(language).ascii_only:
+        source = source.translate(AS_LETTERS)
 
     def read(byte: int, _: object) -> bytes:
         return source[byte : byte + PIECE_BYTES]

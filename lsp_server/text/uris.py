@@ -55,6 +55,12 @@ def scheme_of(uri: str) -> str:
     return parts_of(uri).scheme
 
 
+def is_of_notebook(uri: str) -> bool:
+    """Tell whether a URI is a notebook's cell, or one text of all its cells, as JupyterLab sends it."""
+    scheme, _, path, _, _ = parts_of(uri)
+    return scheme == NOTEBOOK_CELL or path.endswith(b".ipynb")
+
+
 def parts_of(uri: str) -> Parts:
     """Return the parts of a URI; those of a file's are put into one form."""
     match = _PARTS.match(uri)

@@ -22,10 +22,12 @@ TIMEOUT_S = 180
 class Client:
     """A server process and the messages to and from it."""
 
-    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
-        """Start the server; it is killed after `timeout_s`."""
+    def __init__(self, timeout_s: float = TIMEOUT_S, environment: dict[str, str] | None = None) -> None:
+        """Start the server, by default in this process's environment; it is killed after `timeout_s`."""
         self.began = time.perf_counter()
-        self.process = subprocess.Popen(isolated("lsp", "--stdio"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            isolated("lsp", "--stdio"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        )
         self.watchdog = threading.Timer(timeout_s, self.process.kill)  # a server that hangs becomes one that ended
         self.watchdog.start()
         self.last_id = 0

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lsp_server import user_config
 from lsp_server.options import Options
 from lsp_server.suggest.cleanup import Frame, clean
 from lsp_server.suggest.context import frame, infill_request
@@ -56,8 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("position", metavar="FILE:LINE:COL", help="where the cursor stands; both numbers begin at 1")
     parser.add_argument("--json", action="store_true", help="print one JSON line with every draft")
     parser.add_argument("--delay-ms", type=int, default=0, metavar="MS", help="wait between steps, for demonstrations")
-    parser.add_argument("--model", type=Path, metavar="PATH", help="model folder (default: the embedded model)")
-    parser.add_argument("--device", default="cpu", help="where the model runs (default %(default)s)")
+    parser.add_argument("--model", metavar="MODEL", help="model folder, or a name (default: your configuration's)")
+    parser.add_argument("--device", help="where the model runs (default: your configuration's, or cpu)")
     return parser
 
 
@@ -160,8 +161,12 @@ def complete(args: argparse.Namespace, document: Snapshot, offset: int) -> int:
     @functools.cache
     def load() -> Engine:
         from diffusion.engine import Engine
+        from diffusion.hub.cache import folder_of
 
-        return Engine.load(args.model, device=args.device)
+        mine = user_config.read()[0]
+        return Engine.load(
+            folder_of(mine.model if args.model is None else args.model), device=args.device or mine.device
+        )
 
     interactive = sys.stdout.isatty() and not args.json
     drafts: list[Shown] = []

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from lsp_server.launch import server_command
 from lsp_server.text.languages import ON_BY_DEFAULT
+from lsp_server.user_config import config_home
 
 PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED = PACKAGE / "editors"  # of a wheel; a source tree has them beside its packages
@@ -42,11 +43,6 @@ class Editor(NamedTuple):
     lines: Callable[[list[str]], str]
     added: Callable[[str, str, Path], str]
     hint: str
-
-
-def config_home() -> Path:
-    """Where programs keep settings, by the XDG rules."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
 
 
 def nvim_file() -> Path:

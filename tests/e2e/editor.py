@@ -24,6 +24,10 @@ class Editor(LanguageClient):
         self.drafts: list[Any] = []
         self.messages: list[str] = []
         self.states: list[str] = []
+        self.statuses: list[Any] = []
+        self.settings: Any = None
+        self.registered: list[str] = []
+        self._status_event = asyncio.Event()
         self.progress: list[Any] = []
         self.draft_came = asyncio.Event()
         self.versions: dict[str, int] = {}
@@ -36,6 +40,16 @@ class Editor(LanguageClient):
         @self.feature("mezzotint/status")
         def status(params: Any) -> None:
             self.states.append(params.state)
+            self.statuses.append(params)
+            self._status_event.set()
+
+        @self.feature(types.WORKSPACE_CONFIGURATION)
+        def configuration(params: types.ConfigurationParams) -> list[Any]:
+            return [self.settings if item.section == "mezzotint" else None for item in params.items]
+
+        @self.feature(types.CLIENT_REGISTER_CAPABILITY)
+        def register(params: types.RegistrationParams) -> None:
+            self.registered += [one.method for one in params.registrations]
 
         @self.feature(types.WINDOW_SHOW_MESSAGE)
         def message(params: types.ShowMessageParams) -> None:
@@ -48,6 +62,11 @@ class Editor(LanguageClient):
         @self.feature(types.PROGRESS)
         def progress(params: types.ProgressParams) -> None:
             self.progress.append(params.value)
+
+    async def status_came(self) -> None:
+        """Wait for the next status."""
+        self._status_event.clear()
+        await asyncio.wait_for(self._status_event.wait(), PATIENCE_S)
 
     def open(self, uri: str, text: str, language: str = "python") -> None:
         self.versions[uri] = 1
@@ -76,11 +95,12 @@ class Editor(LanguageClient):
         token: str | None = None,
         id: str | None = None,
         kind: types.InlineCompletionTriggerKind = types.InlineCompletionTriggerKind.Automatic,
+        entry: types.SelectedCompletionInfo | None = None,
     ) -> Any:
         """Request inline completion; the result is a future."""
         self.draft_came.clear()
         params = types.InlineCompletionParams(
-            context=types.InlineCompletionContext(trigger_kind=kind),
+            context=types.InlineCompletionContext(trigger_kind=kind, selected_completion_info=entry),
             text_document=types.TextDocumentIdentifier(uri),
             position=types.Position(line, character),
             work_done_token=token,
@@ -97,7 +117,11 @@ class Editor(LanguageClient):
 
 @asynccontextmanager
 async def editor(
-    options: dict[str, Any] | None = None, encoding: str = "utf-16", inline: bool = True, script: Script | None = None
+    options: dict[str, Any] | None = None,
+    encoding: str = "utf-16",
+    inline: bool = True,
+    script: Script | None = None,
+    workspace: types.WorkspaceClientCapabilities | None = None,
 ) -> AsyncIterator[Editor]:
     """Start the server, with the model or a scripted engine, initialize it, and end it as an editor does."""
     client = Editor()
@@ -109,6 +133,10 @@ async def editor(
                     general=types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)]),
                     text_document=types.TextDocumentClientCapabilities(
                         inline_completion=types.InlineCompletionClientCapabilities() if inline else None
+                    ),
+                    workspace=workspace,
+                    notebook_document=types.NotebookDocumentClientCapabilities(
+                        types.NotebookDocumentSyncClientCapabilities()
                     ),
                     window=types.WindowClientCapabilities(work_done_progress=True),
                 ),

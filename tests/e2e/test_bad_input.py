@@ -143,6 +143,12 @@ def test_headers_that_are_none_are_skipped(raw: RawClient) -> None:
     assert "requests" in raw.request("mezzotint/stats", None)["result"]
 
 
+@pytest.mark.parametrize("length", [b"9" * 5000, b"9" * 20, b"9" * 19, b"-5", b"1e3"])
+def test_a_length_that_is_none_ends_nothing(raw: RawClient, length: bytes) -> None:
+    raw.process.stdin.write(b"Content-Length: %b\r\n\r\n" % length)  # type: ignore[union-attr]
+    assert "requests" in raw.request("mezzotint/stats", None)["result"]
+
+
 def test_changes_of_documents_that_are_not_open_are_ignored(raw: RawClient) -> None:
     document = {"uri": "file:///nowhere.py", "version": 2}
     raw.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [{"text": "x"}]})

@@ -16,7 +16,7 @@ from typing import Any
 
 import inventory
 import pytest
-from inventory import SIZES, SOURCE
+from inventory import BODY, SIZES, SOURCE
 from scripts import Script, sharpens
 from terminal_picture import Terminal
 
@@ -53,7 +53,9 @@ INIT = """;; -*- lexical-binding: t -*-
 class Emacs:
     """An Emacs that a test types into, and looks into."""
 
-    def __init__(self, folder: Path, delay: int = 0, init_text: str = INIT, engine: str = "script") -> None:
+    def __init__(
+        self, folder: Path, delay: int = 0, init_text: str = INIT, engine: str = "script", text: str = SOURCE
+    ) -> None:
         """Start with a server that says RULES or, with another engine, what the model says."""
         script = Script(folder)
         script.says(*RULES)
@@ -63,7 +65,7 @@ class Emacs:
         values = {name: json.dumps(str(value)) for name, value in names.items()}
         engine = " ".join(map(json.dumps, script.options)) if engine == "script" else ""
         init.write_text(init_text.format(delay=delay, engine=engine, **values))
-        (folder / "inventory.py").write_text(SOURCE)
+        (folder / "inventory.py").write_text(text)
         command = f"{EMACS} -nw -Q -l {init} {folder}/inventory.py"
         self.terminal = Terminal(command, folder, {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"})
 
@@ -178,6 +180,36 @@ def test_accepting_by_word_and_by_line_leaves_the_rest_on_screen(editor: Emacs) 
     editor.until(lambda: editor.text() == before + final, "the accepted line")
 
 
+def test_after_a_word_is_accepted_the_rest_needs_no_forward_pass_with_text_to_the_right(editor: Emacs) -> None:
+    editor.eval('(progn (goto-char (point-max)) (save-excursion (insert ")")))')
+    passes = "(plist-get (jsonrpc-request (mezzotint--server) :mezzotint/stats nil) :forwardPasses)"
+    editor.type("sizes = [os.path.")
+    editor.until(lambda: editor.ghost() and editor.final(), "a suggestion")
+    before, rest = editor.eval(passes), editor.ghost()
+    editor.type("M-f")
+    editor.until(lambda: editor.text().endswith("getsize)"), "the accepted word")
+    editor.answered()
+    assert rest.startswith("getsize") and editor.ghost() == rest.removeprefix("getsize")
+    assert editor.eval(passes) == before
+
+
+def test_an_accepted_text_gets_the_line_ends_of_its_file(tmp_path: Path) -> None:
+    text = SOURCE.replace("\n", "\r\n")
+    editor = Emacs(tmp_path, text=text)
+    try:
+        editor.until(lambda: editor.status() == "idle" and editor.eval("mezzotint-mode") == "t", "the server")
+        editor.eval("(goto-char (point-max))")
+        editor.type("def main():", "Enter")
+        editor.shows(BODY)
+        editor.type("Tab")
+        editor.until(lambda: editor.text().endswith(BODY), "the accepted text")
+        editor.eval("(let ((require-final-newline t)) (save-buffer))")
+        said = f"def main():\n    {BODY}\n".replace("\n", "\r\n")
+        assert (tmp_path / "inventory.py").read_bytes().decode() == text + said
+    finally:
+        editor.terminal.__exit__()
+
+
 def test_typing_what_the_suggestion_says_never_takes_it_off_the_screen(editor: Emacs) -> None:
     final = suggested(editor)
     editor.eval("(progn (defvar cleared 0) (advice-add 'mezzotint-clear :before (lambda (&rest _) (cl-incf cleared))))")
@@ -216,6 +248,50 @@ def test_moving_away_takes_it_away(editor: Emacs) -> None:
     suggested(editor)
     editor.type("C-a")
     editor.until(lambda: not editor.ghost(), "the suggestion to go")
+
+
+def lighter(editor: Emacs) -> tuple[str, str]:
+    """The mode line's word for this buffer, and what the mouse shows."""
+    return editor.string("(mezzotint--lighter)"), editor.string("(get-text-property 0 'help-echo (mezzotint--lighter))")
+
+
+def test_the_mode_line_says_why_nothing_is_offered_in_this_buffer(editor: Emacs) -> None:
+    editor.eval("(goto-char (point-max))")
+    editor.type("# a note")
+    editor.until(lambda: lighter(editor)[0] == " Mz[off]", "the reason")
+    assert lighter(editor)[1] == "Mezzotint: comments are completed when asked by hand only"
+    editor.eval('(find-file (expand-file-name "other.py"))')
+    editor.until(lambda: lighter(editor)[0] == " Mz[idle]", "the other buffer's")
+
+
+def test_a_snooze_takes_suggestions_away_and_ends(editor: Emacs) -> None:
+    suggested(editor)
+    editor.eval("(mezzotint-snooze 5)")
+    editor.until(lambda: "paused until" in lighter(editor)[1], "the pause")
+    assert editor.ghost() == ""
+    editor.type("x", "BSpace")
+    editor.until(lambda: editor.text().endswith("os.path."), "the typed text")
+    editor.answered()
+    assert editor.ghost() == ""
+    editor.eval("(mezzotint-snooze 0)")
+    editor.until(lambda: lighter(editor)[0] == " Mz[idle]", "the end of the pause")
+    editor.type("x", "BSpace")
+    editor.shows(SIZES)
+
+
+def test_settings_change_while_the_server_runs(editor: Emacs) -> None:
+    suggested(editor)
+    pid = editor.server_pid()
+    change = "(let ((eglot-workspace-configuration '(:mezzotint {})))" + (
+        " (eglot-signal-didChangeConfiguration (eglot-current-server)))"
+    )
+    editor.eval(change.format('(:disabledLanguages ["python"])'))
+    editor.type("x", "BSpace")
+    editor.until(lambda: "is disabled" in lighter(editor)[1], "the reason")
+    editor.eval(change.format('(:comments "on")'))
+    editor.type("x", "BSpace")
+    editor.shows(SIZES)
+    assert editor.server_pid() == pid
 
 
 def test_completion_at_point_works_with_eglot_alone(tmp_path: Path) -> None:

@@ -91,6 +91,36 @@ def test_typing_what_the_item_says_needs_no_forward_pass(run: Run) -> None:
     run(test, sharpens("name = ", "os.getcwd()"))
 
 
+def test_after_a_word_and_a_line_are_accepted_the_rest_comes_without_a_forward_pass_with_text_to_the_right(
+    run: Run,
+) -> None:
+    async def test(client: Editor) -> None:
+        client.open("file:///a.py", "import os\n\nname = join()\n")
+        [item] = await client.items("file:///a.py", 2, 12)
+        assert item.insert_text == "os.curdir, value)" and item.range.end == types.Position(2, 13)
+        before = await client.stats()
+        client.change("file:///a.py", (2, 12), (2, 12), "os")
+        [rest] = await client.items("file:///a.py", 2, 14)
+        assert (rest.insert_text, rest.range.end) == (".curdir, value)", types.Position(2, 15))
+        client.change("file:///a.py", (2, 14), (2, 15), ".curdir, value)")
+        assert await client.items("file:///a.py", 2, 29) == []
+        assert (await client.stats()).forwardPasses == before.forwardPasses
+
+    run(test, sharpens("join(", "os.curdir, value"))
+
+
+def test_typing_where_nothing_is_wanted_asks_no_model_and_asking_by_hand_does(run: Run) -> None:
+    async def test(client: Editor) -> None:
+        client.open("file:///a.py", "port = 80\n")
+        before = await client.stats()
+        assert await client.items("file:///a.py", 0, 9) == []
+        assert (await client.stats()).forwardPasses == before.forwardPasses
+        ask = client.ask("file:///a.py", 0, 9, kind=types.InlineCompletionTriggerKind.Invoked)
+        assert "80" in [item.insert_text for item in (await asyncio.wait_for(ask, PATIENCE_S)).items]
+
+    run(test, sharpens("80", "80"))
+
+
 def test_deleting_what_was_typed_brings_the_suggestion_back_without_a_forward_pass(run: Run) -> None:
     async def test(client: Editor) -> None:
         client.open("file:///a.py", "import os\n\nname = \n")
@@ -172,10 +202,10 @@ def test_plain_completion_and_positions_in_the_negotiated_encoding(script: Scrip
             assert isinstance(answer, types.CompletionList)
             [item] = answer.items
             assert isinstance(item.text_edit, types.TextEdit)
-            assert item.text_edit.new_text == "narrow(é))"
+            assert item.text_edit.new_text == "narrow_name(é))"
             # the rest of `name` and the closer behind it are replaced
             assert item.text_edit.range == types.Range(types.Position(0, word), types.Position(0, column + 3))
             assert client.drafts[-1].position.character == column
 
-    script.says(rule("na", [["rrow(é)", 0.9]]))
+    script.says(rule("na", [["rrow_name(é)", 0.9]]))
     asyncio.run(run())

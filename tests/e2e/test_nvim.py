@@ -17,7 +17,7 @@ from typing import Any
 import inventory
 import pynvim
 import pytest
-from inventory import SIZES, SOURCE
+from inventory import BODY, SIZES, SOURCE
 from scripts import Script, sharpens
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,12 @@ require("mezzotint").setup({{
   server = {{ draftDelayMs = {delay}, minConfidencePercent = 0 }},
 }})
 """
-RULES = (*inventory.RULES, sharpens("names = os.", "listdir()", pass_ms=40))
+RULES = (
+    *inventory.RULES,
+    sharpens("names = os.", "listdir()", pass_ms=40),
+    sharpens("join(", "os.curdir, value", pass_ms=40),
+    sharpens("port = 80", "80"),
+)
 
 
 class Neovim:
@@ -111,8 +116,12 @@ class Neovim:
 
     def n_requests(self) -> int:
         """Completions that the server was asked for, the last one included."""
+        return int(self.stats()["requests"])
+
+    def stats(self) -> dict[str, Any]:
+        """The server's statistics."""
         ask = "require('mezzotint.client').get():request_sync('mezzotint/stats', {}, 60000)"
-        return int(self.lua(f"return {ask}.result.requests"))
+        return dict(self.lua(f"return {ask}.result"))
 
     def status(self) -> str:
         return str(self.lua("return require('mezzotint').status()"))
@@ -192,6 +201,51 @@ def test_accepting_by_word_and_by_line_leaves_the_rest_on_screen(editor: Neovim)
     editor.until(lambda: editor.ghost().get("text") == final.removeprefix("getsize"), "the rest")
     editor.type("<M-Down>")
     editor.until(lambda: editor.text() == before[:-1] + final + "\n", "the accepted line")
+
+
+def test_after_a_word_is_accepted_the_rest_needs_no_forward_pass_with_text_to_the_right(editor: Neovim) -> None:
+    editor.type("Gojoin()<Left>")
+    editor.shows("os.curdir, value)")
+    before, text = editor.stats(), editor.text()
+    for word, rest in (("os", ".curdir, value)"), (".", "curdir, value)"), ("curdir", ", value)")):
+        editor.type("<M-Right>")
+        editor.shows(rest)
+        editor.answered()
+        text = text.removesuffix(")\n") + word + ")\n"
+        assert editor.text() == text
+    assert editor.stats()["forwardPasses"] == before["forwardPasses"]
+    assert editor.stats()["requests"] > before["requests"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line_end"),
+    [(SOURCE.replace("\n", "\r\n"), "\r\n"), (SOURCE.replace("\n", "\r\n", 1), "\n")],
+    ids=["CRLF", "mixed"],
+)
+def test_an_accepted_text_gets_the_line_ends_with_which_neovim_writes_the_file(
+    text: str, line_end: str, tmp_path: Path
+) -> None:
+    """A file of mixed line ends is one of LF for Neovim: what was there stays as it was."""
+    editor = Neovim(tmp_path, init(tmp_path), text)
+    try:
+        editor.ready()
+        editor.type("Godef main():<CR>")
+        editor.shows(BODY)
+        editor.type("<Tab>")
+        editor.until(lambda: editor.text().endswith(BODY + "\n"), "the accepted text")
+        editor.nvim.command("write")
+        assert editor.file.read_bytes().decode() == text + f"def main():\n    {BODY}\n".replace("\n", line_end)
+    finally:
+        editor.close()
+
+
+def test_a_key_asks_by_hand_where_nothing_is_suggested(editor: Neovim) -> None:
+    editor.type("Goport = 80")
+    editor.until(lambda: editor.text().endswith("port = 80\n"), "the typed line")
+    editor.answered()
+    assert editor.ghost() == {}
+    editor.type("<M-\\>")
+    editor.shows("80")
 
 
 def test_typing_what_the_suggestion_says_never_takes_it_off_the_screen(editor: Neovim) -> None:
@@ -300,6 +354,43 @@ def test_a_plugin_that_is_loaded_late_finds_the_open_file(tmp_path: Path) -> Non
         editor.ready()
     finally:
         editor.close()
+
+
+def test_the_status_says_why_nothing_is_offered_in_this_buffer(editor: Neovim) -> None:
+    editor.type("Go# a note")
+    editor.until(lambda: "comments are completed when asked by hand only" in editor.status(), "the reason")
+    assert editor.status().startswith("mezzotint: off (")
+    editor.nvim.command("stopinsert")
+    editor.nvim.command("hide edit other.py")
+    assert editor.status() == "mezzotint: idle"
+
+
+def test_a_snooze_takes_suggestions_away_and_ends(editor: Neovim) -> None:
+    suggested(editor)
+    editor.nvim.command("Mezzotint snooze 5")
+    editor.until(lambda: "paused until" in editor.status(), "the pause")
+    assert editor.marks() == []
+    editor.type("x<BS>")
+    editor.until(lambda: editor.text().endswith("os.path.\n"), "the typed text")
+    editor.answered()
+    assert editor.marks() == []
+    editor.nvim.command("Mezzotint snooze 0")
+    editor.ready()
+    editor.type("x<BS>")
+    editor.shows(SIZES)
+
+
+def test_settings_change_while_the_server_runs(editor: Neovim) -> None:
+    suggested(editor)
+    pid = editor.server_pid()
+    change = "require('mezzotint.client').get():notify('workspace/didChangeConfiguration', {settings = ...})"
+    editor.lua(change, {"mezzotint": {"disabledLanguages": ["python"]}})
+    editor.type("x<BS>")
+    editor.until(lambda: "language 'python' is disabled" in editor.status(), "the reason")
+    editor.lua(change, {"mezzotint": {}})
+    editor.type("x<BS>")
+    editor.shows(SIZES)
+    assert editor.server_pid() == pid
 
 
 def test_no_ghost_text_while_the_popup_menu_is_open(editor: Neovim) -> None:

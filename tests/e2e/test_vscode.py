@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from scripts import rule, sharpens
-from vscode import EXTENSION, ROOT, Code, Seen, missing, server_command, vscode
+from vscode import ACCEPT_LINE, EXTENSION, ROOT, Code, Seen, missing, server_command, vscode
 
 pytestmark = pytest.mark.editors
 
@@ -31,8 +31,9 @@ RULES = (
     sharpens("self.t", SECOND[1:], pass_ms=60),
     sharpens("def main():\n    ", "\n    ".join(BODY), pass_ms=60),
 )
-NEXT_WORD = "Control+ArrowRight"
+NEXT_WORD, BY_HAND = "Control+ArrowRight", "Alt+Backslash"
 NEXT_CANDIDATE, PREVIOUS_CANDIDATE = "Alt+BracketRight", "Alt+BracketLeft"
+CHANGED = "workspace/didChangeConfiguration"
 STILL_MS = 300  # of a screen that shows the server's last answer
 
 
@@ -42,7 +43,13 @@ def code(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     if why := missing(EDITORS):
         pytest.skip(f"SKIPPED VS Code: {why}")
     files = {f"{item.name}.py": DEMO for item in request.session.items}
-    files |= {"first.py": DEMO, "main.py": MAIN, "notes.txt": "one two three\n"}
+    files |= {
+        "first.py": DEMO,
+        "main.py": MAIN,
+        "crlf.py": MAIN.replace("\n", "\r\n"),
+        "lines.py": MAIN,
+        "notes.txt": "one two three\n",
+    }
     with vscode(EDITORS, tmp_path_factory.mktemp("vscode"), files) as one:
         one.script.says(*RULES)
         one.ready()
@@ -255,6 +262,60 @@ def test_a_body_of_several_lines_is_ghost_text_below_the_cursor(code: Code) -> N
     assert code.text("main.py") == MAIN + "".join(f"    {line}\n" for line in BODY)
 
 
+def below_main(code: Code, name: str) -> None:
+    """Open a file that ends with a header, and wait for the body below it."""
+    code.open(name, len(MAIN.splitlines()), 1)
+    code.press("End")
+    code.press("Enter")
+    code.until(lambda seen: seen["ghost"] == BODY[0] and [line.strip() for line in seen["ghostBelow"]] == [BODY[1]])
+
+
+def test_an_accepted_text_gets_the_line_ends_of_its_file(code: Code) -> None:
+    code.script.says(*RULES)
+    below_main(code, "crlf.py")
+    code.press("Tab")
+    code.until(lambda seen: not seen["ghost"] and not seen["ghostBelow"])
+    code.text("crlf.py")
+    on_disk = (code.workspace / "crlf.py").read_bytes().decode()
+    assert on_disk == (MAIN + "".join(f"    {line}\n" for line in BODY)).replace("\n", "\r\n")
+
+
+def test_after_a_word_is_accepted_the_rest_needs_no_forward_pass_with_text_to_the_right(code: Code, name: str) -> None:
+    log = code.folder / "asked-word"
+    code.script.says(sharpens("(", "name, items, currency", pass_ms=20), rule("", "~"), asked=str(log))
+    code.type(".items = dict(")  # VS Code closes the bracket
+    code.until(lambda seen: seen["ghost"] == "name, items, currency")
+    n_runs = n_lines(log)
+    for rest in (", items, currency", "items, currency", ", currency"):
+        asked = code.n_asked()
+        code.press(NEXT_WORD)
+        code.until(lambda seen, rest=rest: seen["ghost"] == rest)  # type: ignore[misc]
+        code.until(lambda seen, asked=asked: code.n_asked() > asked)  # type: ignore[misc]
+        time.sleep(STILL_MS / 1000)
+        assert code.look()["ghost"] == rest
+    assert n_lines(log) == n_runs
+    assert code.text(name) == with_line("self.items = dict(name, items)")
+
+
+def test_after_a_line_is_accepted_the_rest_needs_no_forward_pass(code: Code) -> None:
+    log = code.folder / "asked-line"
+    code.script.says(*RULES, rule("", "~"), asked=str(log))
+    below_main(code, "lines.py")
+    n_runs, asked = n_lines(log), code.n_asked()
+    code.press(ACCEPT_LINE)
+    code.until(lambda seen: seen["ghost"].strip() == BODY[1] and not seen["ghostBelow"])
+    code.until(lambda seen: code.n_asked() > asked)
+    time.sleep(STILL_MS / 1000)
+    assert code.look()["ghost"].strip() == BODY[1]
+    assert n_lines(log) == n_runs
+    code.press("Escape")
+
+
+def n_lines(log: Path) -> int:
+    """How often the engine was asked."""
+    return len(log.read_text().splitlines())
+
+
 def test_the_server_is_started_in_the_extensions_storage_and_not_in_the_folder(code: Code) -> None:
     started_in = (code.folder / "cwd").read_text().strip()
     assert started_in == f"{code.folder}/data/User/globalStorage/mezzotint.mezzotint"
@@ -336,16 +397,72 @@ def test_typing_what_a_draft_says_keeps_the_rest_of_it(code: Code, name: str) ->
     assert code.text(name) == with_line("self." + first)
 
 
+def setting(code: Code, **changed: object) -> None:
+    """Change settings, and wait until the server has asked for them."""
+    told = code.server_log(code.server_pid()).count(CHANGED)
+    code.settings(**changed)
+    code.until(lambda seen: code.server_log(code.server_pid()).count(CHANGED) > told)
+
+
+def test_settings_change_while_the_server_runs(code: Code, name: str) -> None:
+    pid = code.server_pid()
+    setting(code, maxFileBytes=10)
+    code.type(".")
+    code.until(lambda seen: seen["status"] == "Mezzotint, off: it is larger than maxFileBytes")
+    setting(code, maxFileBytes=1_000_000)
+    assert code.server_pid() == pid
+    assert code.look()["messages"] == []
+    code.open("first.py", LINE, COLUMN)  # it has not been too large: its text was not dropped
+
+
+def test_the_status_says_why_nothing_is_offered_and_for_this_file_alone(code: Code, name: str) -> None:
+    code.type("  # a")
+    code.until(lambda seen: seen["status"] == "Mezzotint, off: comments are completed when asked by hand only")
+    code.open("first.py", LINE, COLUMN)
+    code.until(lambda seen: seen["status"] == "Mezzotint, idle: ready")
+
+
+def test_a_snooze_hides_suggestions_and_by_hand_they_come(code: Code, name: str) -> None:
+    code.do("command", "Mezzotint: Snooze")
+    code.do("pick", "5 minutes")
+    code.until(lambda seen: seen["status"].startswith("Mezzotint, off: paused until "))
+    asked = code.n_asked()
+    code.type(".")
+    code.until(lambda seen: code.n_asked() > asked)
+    time.sleep(STILL_MS / 1000)
+    assert not seen_suggestion(code.look())
+    code.press(BY_HAND)
+    code.until(lambda seen: seen["ghost"] == SELF)
+    code.do("command", "Mezzotint: End Snooze")
+    code.ready()
+
+
+def test_with_an_entry_of_the_popup_selected_the_ghost_goes_on_behind_it(code: Code, name: str) -> None:
+    code.script.says(sharpens("self.currency", " = currency", pass_ms=20), rule("", "~"))
+    code.write_settings(wordBasedSuggestions="currentDocument")
+    try:
+        code.type(".cur")
+        popup(code)
+        code.press("Control+Space")
+        code.until(lambda seen: seen["popup"] and "        self.currency = currency" in seen["lines"])
+        assert code.text(name) == with_line("self.cur")
+        code.until(lambda seen: seen["popup"])
+        code.press("Tab")  # accepts the entry
+        code.until(lambda seen: not seen["popup"] and seen["ghost"] == " = currency")
+        assert code.text(name) == with_line("self.currency")
+    finally:
+        code.press("Escape")
+        code.write_settings()
+
+
 def test_without_drafts_the_plain_answer_is_shown(code: Code, name: str) -> None:
-    before = code.server_pid()
-    code.settings(drafts=False)
-    code.new_server(before)
+    pid = code.server_pid()
+    setting(code, drafts=False)
     code.frames()
     ghost(code)
     frames = code.frames()
-    before = code.server_pid()
-    code.settings(drafts=True)
-    code.new_server(before)
+    setting(code, drafts=True)
+    assert code.server_pid() == pid
     assert not [frame for frame in frames if frame["draft"]]
 
 

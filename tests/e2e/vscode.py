@@ -27,6 +27,8 @@ from scripts import Script
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "editors/vscode"
 ASKED = "Request 'textDocument/inlineCompletion' received"
+ACCEPT_LINE = "Alt+ArrowDown"
+KEYS = [{"key": "alt+down", "command": "editor.action.inlineSuggest.acceptNextLine", "when": "inlineSuggestionVisible"}]
 Seen = dict[str, Any]
 
 QUIET = {
@@ -207,6 +209,7 @@ def vscode(editors: Path, folder: Path, files: dict[str, str]) -> Iterator[Code]
         code = Code(folder, stack.enter_context(_process(drive, env, **pipes)))
         code.settings(command=server_command(folder), threads=1, logLevel="debug", minConfidencePercent=0)
         code.settings(otherFiles=False)  # each test has the same file: nothing is to be said from the others
+        (folder / "data/User/keybindings.json").write_text(json.dumps(KEYS))  # a command that has no key
         code.do("load")
         code.press("Control+B")  # no side bar
         yield code

@@ -15,9 +15,11 @@
 #define MZ_HD static inline
 #endif
 
-#define MZ_ABI_VERSION 5
+#define MZ_ABI_VERSION 6
 #define MZ_MAX_ROWS 128  // rows of a canvas, and of a forward pass
 #define MZ_MAX_HOLES 8
+#define MZ_HISTORY 1024    // context tokens that a run may look things up in
+#define MZ_LONGEST_MATCH 8  // tokens of the text's end that are compared
 #define MZ_NONE (-1)  // an id that a model does not have
 
 // Which of the known variations of the transformer a model has (diffusion/model/config.py).
@@ -72,6 +74,8 @@ typedef struct {
   float draft_above;                // the canvas drafts tokens of at least this probability
   int32_t last_id;                  // the last context token: the loop may start by running it again
   int32_t n_drafted, drafted[MZ_MAX_ROWS];  // the first draft of the first hole
+  int32_t look_up;                          // tokens that must have stood there before to be looked up; 0: nothing is
+  int32_t n_history, history[MZ_HISTORY];   // the end of the context, where things are looked up
 } mz_control;
 
 // What both loops change.
@@ -89,6 +93,9 @@ typedef struct {
   uint32_t ends;             // tokens with one of these end the hole
 } mz_rule;
 
+// Who drafted what is judged.
+enum mz_drafter { MZ_BY_START, MZ_BY_CANVAS, MZ_BY_LOOK_UP };
+
 // What the verdict loop changes besides: the decided text behind the context.
 typedef struct {
   int32_t row;          // the canvas row to be decided next; n_rows: all are
@@ -96,7 +103,7 @@ typedef struct {
   int32_t last;         // the last one of these
   int32_t n_pending, pending[MZ_MAX_ROWS];  // decided tokens behind those
   int32_t n_drafted, drafted[MZ_MAX_ROWS];  // proposed for the rows from `row` on
-  int32_t by_canvas;                        // whether the canvas drafted them
+  int32_t drafter;                          // one of mz_drafter
   int32_t in_vain;                          // passes since the canvas drafted a token that was accepted
   int32_t resting;                          // tokens to be decided before the canvas comes back; 0: it is there
   int32_t guess[MZ_MAX_ROWS];               // the canvas with every row decided, as the last pass would have it
@@ -458,15 +465,45 @@ MZ_HD void mz_skip_fixed(const mz_control* c, mz_stream* t) {
 
 MZ_HD int mz_stream_done(const mz_control* c, const mz_stream* t) { return t->row >= c->n_rows; }
 
+// What followed where the text ended like this before, in the context or behind it: up to `most` tokens, written to
+// `out`. The longest match counts, of equal ones the last.
+MZ_HD int mz_look_up(const mz_control* c, const mz_canvas* s, int row, int most, int32_t* out) {
+  int32_t decided[MZ_MAX_ROWS];
+  int n = c->n_history;
+  for (int i = 0; i < row; ++i)
+    if (c->fixed[i] || s->ids[i] != c->end_id) decided[n++ - c->n_history] = s->ids[i];
+  int longest = c->look_up - 1, from = n;
+  for (int end = n - 1; end > 0 && longest < MZ_LONGEST_MATCH; --end) {
+    int same = 0;
+    for (; same < MZ_LONGEST_MATCH && same < end; ++same) {
+      const int a = end - 1 - same, b = n - 1 - same;
+      const int32_t before = a < c->n_history ? c->history[a] : decided[a - c->n_history];
+      if (before != (b < c->n_history ? c->history[b] : decided[b - c->n_history])) break;
+    }
+    if (same > longest) longest = same, from = end;
+  }
+  most = most < n - from ? most : n - from;
+  for (int i = 0; i < most; ++i, ++from) out[i] = from < c->n_history ? c->history[from] : decided[from - c->n_history];
+  return most;
+}
+
+// Where nobody drafts anything, what is looked up.
+MZ_HD void mz_draft_looked_up(const mz_control* c, const mz_canvas* s, mz_stream* t) {
+  if (t->n_drafted || !c->look_up || mz_stream_done(c, t)) return;
+  t->n_drafted = mz_look_up(c, s, t->row, c->judge_rows, t->drafted);
+  if (t->n_drafted) t->drafter = MZ_BY_LOOK_UP;
+}
+
 MZ_HD void mz_stream_start(const mz_control* c, int n_context, mz_canvas* s, mz_stream* t) {
   mz_canvas_start(c, s);
   t->row = t->n_pending = 0;
   t->cached = n_context, t->last = c->last_id;
   t->n_drafted = c->n_drafted;
   for (int i = 0; i < c->n_drafted; ++i) t->drafted[i] = c->drafted[i];
-  t->by_canvas = t->in_vain = t->resting = 0;
+  t->drafter = MZ_BY_START, t->in_vain = t->resting = 0;
   for (int row = 0; row < c->n_rows; ++row) t->guess[row] = c->fixed[row] ? c->ids[row] : c->end_id;
   mz_skip_fixed(c, t);
+  mz_draft_looked_up(c, s, t);
 }
 
 // The canvas of the next pass, the draft and masks behind it: how many rows, written to `window`.
@@ -542,17 +579,17 @@ MZ_HD void mz_next_draft(const mz_control* c, mz_stream* t, const mz_row* rows, 
     t->n_drafted = rest - 1;
     return;
   }
-  t->n_drafted = 0, t->by_canvas = 1;
+  t->n_drafted = 0, t->drafter = MZ_BY_CANVAS;
   const int stop = n_window < hole_stop - first ? n_window : hole_stop - first;
   if (!goes_on || last >= stop || mz_row_ends(rows[last]) || rows[last].best != decided[last]) return;
   for (int i = last + 1; i < stop && !mz_row_ends(rows[i]) && rows[i].probability >= c->draft_above; ++i)
     t->drafted[t->n_drafted++] = rows[i].best;
 }
 
-// Whether the canvas goes on. A pass is in vain where it accepts none of the canvas's tokens and judges nobody else's.
+// Whether the canvas goes on. A pass is in vain where it accepts none of the canvas's tokens and judges no first draft.
 MZ_HD void mz_rest(const mz_control* c, mz_stream* t, int n_window, int n_judged, int accepted, int n_decided) {
-  if (t->by_canvas && accepted) t->in_vain = t->resting = 0;
-  else if (n_window && (t->by_canvas || !n_judged)) t->in_vain += 1;
+  if (t->drafter == MZ_BY_CANVAS && accepted) t->in_vain = t->resting = 0;
+  else if (n_window && (t->drafter != MZ_BY_START || !n_judged)) t->in_vain += 1;
   t->resting = t->resting > n_decided ? t->resting - n_decided : 0;
   if (c->patience && t->in_vain >= c->patience) t->in_vain = 0, t->resting = c->rest;
 }
@@ -609,6 +646,7 @@ MZ_HD int mz_commit_verdict(const mz_control* c, mz_canvas* s, mz_stream* t, con
   mz_next_draft(c, t, canvas, plan->n_canvas, first, n_judged, accepted, decided, n_decided);
   mz_guess_stream(c, s, t, canvas, plan->n_canvas, first);
   mz_skip_fixed(c, t);
+  mz_draft_looked_up(c, s, t);
   return mz_draft_stream(c, s, t, 0, out);
 }
 
@@ -658,6 +696,10 @@ static inline const char* mz_check_verdict(const mz_control* c, const mz_shape* 
   if (c->n_drafted < 0 || c->n_drafted > c->hole_stop[0] - c->hole_start[0]) return "a draft must fit the first hole";
   for (int i = 0; i < c->n_drafted; ++i)
     if (mz_bad_id(shape, c->drafted[i])) return "a token id that is not in the vocabulary";
+  if (c->look_up < 0 || c->look_up > MZ_LONGEST_MATCH) return "look_up must be 0 to 8";
+  if (c->n_history < 0 || c->n_history > MZ_HISTORY) return "the history holds up to 1024 tokens";
+  for (int i = 0; i < c->n_history; ++i)
+    if (mz_bad_id(shape, c->history[i])) return "a token id that is not in the vocabulary";
   return 0;
 }
 

@@ -190,6 +190,34 @@ function tests.options_are_taken_over_the_defaults()
   same(config.defaults.keys.accept, "<Tab>")
 end
 
+-- The client itself, not its stand-in, with a handler for what its server says.
+local function real_client()
+  local stand_in = package.loaded["mezzotint.client"]
+  package.loaded["mezzotint.client"] = nil
+  local real, start = require("mezzotint.client"), vim.lsp.start
+  package.loaded["mezzotint.client"] = stand_in
+  local given
+  vim.lsp.start = function(options) given = options end
+  config.set({ cmd = { vim.v.progpath }, filetypes = { ["*"] = true } })
+  real.attach(buffer())
+  vim.lsp.start = start
+  require("mezzotint.keys").unmap()
+  return real, function(status) given.handlers["mezzotint/status"](nil, status) return real.status() end
+end
+
+function tests.the_status_is_that_of_the_buffer()
+  local _, says = real_client()
+  vim.api.nvim_buf_set_name(0, "/status/a.py")
+  local here = vim.uri_from_bufnr(0)
+  local secret = { state = "idle", message = "a key", kind = "Inactive", uri = here, reason = "secret" }
+  same(says(secret), "mezzotint: off (a key)")
+  same(says(vim.tbl_extend("force", secret, { uri = "file:///b.py" })), "mezzotint: idle")
+  same(says(vim.tbl_extend("force", secret, { uri = "" })), "mezzotint: off (a key)")
+  same(says(vim.tbl_extend("force", secret, { kind = "Warning" })), "mezzotint: warning (a key)")
+  same(says({ state = "error", message = "no weights", kind = "Error", uri = "" }), "mezzotint: error (no weights)")
+  same(says({ state = "loading", message = "it loads", kind = "Normal", uri = "" }), "mezzotint: loading")
+end
+
 local failed = 0
 local names = arg[1] and { arg[1] } or vim.tbl_keys(tests)
 table.sort(names)

@@ -29,7 +29,8 @@ import type { DraftParams, Drafts } from "./drafts";
 import type { Kind } from "./follow";
 import type { Manifest } from "./options";
 import { nextTry } from "./restarts";
-import type { State, Status } from "./status";
+import type { ServerStatus } from "./reason";
+import type { Status } from "./status";
 
 type Next = Parameters<NonNullable<Middleware["provideInlineCompletionItems"]>>[4];
 
@@ -85,6 +86,12 @@ export class Client implements Disposable {
     this.notify("mezzotint/didAccept", { kind });
   }
 
+  /** Offer nothing by itself for so many minutes; 0 ends that. */
+  async snooze(minutes: number): Promise<void> {
+    this.drafts.clear();
+    await this.client?.sendRequest("mezzotint/snooze", { minutes });
+  }
+
   dispose(): void {
     void this.stop();
   }
@@ -117,11 +124,14 @@ export class Client implements Disposable {
           return { action: CloseAction.DoNotRestart, handled: true };
         },
       },
-      middleware: { provideInlineCompletionItems: (...given) => this.provide(...given) },
+      middleware: {
+        provideInlineCompletionItems: (...given) => this.provide(...given),
+        workspace: { configuration: (asked) => asked.items.map(() => serverOptions(this.manifest)) }, // after a change
+      },
     });
     client.onNotification("mezzotint/draft", (draft: DraftParams) => { this.drafts.receive(draft); });
-    client.onNotification("mezzotint/status", (now: { state: State; message: string }) => {
-      if (client === this.client) this.status.set(now.state, now.message);
+    client.onNotification("mezzotint/status", (now: ServerStatus) => {
+      if (client === this.client) this.status.receive(now);
     });
     return client;
   }

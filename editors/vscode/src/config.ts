@@ -7,14 +7,15 @@
 
 import { ConfigurationTarget, type TextDocument, workspace } from "vscode";
 
-import { isWanted, type Manifest, optionNames, SECTION } from "./options";
+import { isSet, isWanted, type Manifest, optionNames, SECTION } from "./options";
 
 const SCHEMES = ["file", "untitled", "vscode-notebook-cell", "vscode-vfs", "vscode-remote"]; // refusals.py has the same
 
-/** What the server gets at its start. */
+/** What the server gets at its start: what the user set here. The rest is the server's own, or in its configuration. */
 export function serverOptions(manifest: Manifest): Record<string, unknown> {
   const settings = workspace.getConfiguration(SECTION);
-  const options = optionNames(manifest).map((name): [string, unknown] => [name, settings.get(name)]);
+  const wanted = optionNames(manifest).filter((name) => name === "drafts" || isSet(settings.inspect(name) ?? {}));
+  const options = wanted.map((name): [string, unknown] => [name, settings.get(name)]);
   return { ...Object.fromEntries<unknown>(options), status: true };
 }
 

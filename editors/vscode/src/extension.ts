@@ -10,9 +10,11 @@ import { Client } from "./client";
 import { languageWanted, supported, toggleLanguage } from "./config";
 import { Drafts } from "./drafts";
 import type { Kind } from "./follow";
-import { type Manifest, optionNames } from "./options";
+import type { Manifest } from "./options";
 import { findServer, install } from "./server";
 import { Status } from "./status";
+
+const SNOOZE_MINUTES = ["5 minutes", "15 minutes", "30 minutes", "60 minutes", "240 minutes"];
 
 /** Start everything. */
 export async function activate(context: ExtensionContext): Promise<void> {
@@ -52,6 +54,14 @@ export async function activate(context: ExtensionContext): Promise<void> {
     if ((await window.showInformationMessage(question, "Install", "Not Now")) === "Install") await installAndStart();
   };
 
+  const snooze = async (): Promise<void> => {
+    const title = "Mezzotint: no suggestions by themselves for so many minutes";
+    const minutes = Number((await window.showQuickPick(SNOOZE_MINUTES, { title }))?.split(" ")[0]);
+    if (!minutes) return;
+    await client.snooze(minutes);
+    void commands.executeCommand("editor.action.inlineSuggest.hide");
+  };
+
   const toggleFile = (): void => {
     const uri = window.activeTextEditor?.document.uri.toString();
     if (uri === undefined) return;
@@ -66,6 +76,7 @@ export async function activate(context: ExtensionContext): Promise<void> {
     const entries: (QuickPickItem & { run: () => unknown })[] = [
       ...(document ? [{ label: onOff(!off.has(document.uri.toString()), "This File"), run: toggleFile }] : []),
       ...(document ? [{ label: onOff(languageWanted(document.languageId), document.languageId), run: () => toggleLanguage(document.languageId) }] : []),
+      status.isPaused ? { label: "End Snooze", run: () => client.snooze(0) } : { label: "Snooze", run: snooze },
       { label: "$(debug-restart) Restart Server", run: start },
       { label: "$(output) Show Log", run: () => { log.show(); } },
     ];
@@ -80,6 +91,8 @@ export async function activate(context: ExtensionContext): Promise<void> {
     showLog: () => { log.show(); },
     install: installAndStart,
     accepted: (kind: Kind) => { drafts.clear(); client.accepted(kind); },
+    snooze,
+    endSnooze: () => client.snooze(0),
     acceptDraft: () => { drafts.accept(); },
     dismissDraft: () => { drafts.dismiss(); },
   };
@@ -87,7 +100,7 @@ export async function activate(context: ExtensionContext): Promise<void> {
     context.subscriptions.push(commands.registerCommand(`mezzotint.${name}`, answer));
   }
 
-  const restarting = ["command", "package", ...optionNames(manifest)];
+  const restarting = ["command", "package", "schemes"]; // the server takes the others as they change
   context.subscriptions.push(
     window.onDidChangeActiveTextEditor(showOff),
     workspace.onDidCloseTextDocument((document) => off.delete(document.uri.toString())),

@@ -19,6 +19,11 @@ export function optionNames(manifest: Manifest): string[] {
   return names.filter((name) => !CLIENT_ONLY.includes(name));
 }
 
+/** Whether a setting has a value besides its default, of all that VS Code knows about it. */
+export function isSet(inspected: object): boolean {
+  return Object.entries(inspected).some(([name, value]) => /^(global|workspace).*Value$/.test(name) && value !== undefined);
+}
+
 /** Whether a language is on; "*" stands for those that are not named. */
 export function isWanted(enable: Readonly<Record<string, boolean>>, languageId: string): boolean {
   return enable[languageId] ?? enable["*"] ?? false;

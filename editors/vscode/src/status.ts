@@ -1,27 +1,26 @@
 // The item in the status bar: what the server does, and why it does nothing.
 //
-// Rule: "off" is the document's state and hides the server's, except that an error is always shown.
+// Rule: reason.ts decides what is shown, of what the server said, of the active document, and of what is off here.
 //
-//     status.set("error", "the server stopped"); status.setOff("off for markdown")
+//     status.set("error", "the server stopped"); status.setOff("off for markdown"); status.receive(params)
 
 import { type Disposable, MarkdownString, StatusBarAlignment, ThemeColor, window } from "vscode";
 
-/** What the server or the client is doing. */
-export type State = "loading" | "idle" | "denoising" | "error";
+import { type ServerStatus, shownOf, type State } from "./reason";
 
-const ICONS = { loading: "$(loading~spin)", idle: "$(circle-filled)", denoising: "$(color-mode)", error: "$(error)", off: "$(circle-slash)" };
-const WORDS = {
-  loading: "loading the model",
-  idle: "ready",
-  denoising: "denoising",
-  error: "error",
-  off: "off",
+const ICONS = {
+  loading: "$(loading~spin)",
+  idle: "$(circle-filled)",
+  denoising: "$(color-mode)",
+  error: "$(error)",
+  warning: "$(warning)",
+  off: "$(circle-slash)",
 };
+const BACKGROUNDS: Record<string, string> = { error: "statusBarItem.errorBackground", warning: "statusBarItem.warningBackground" };
 
 export class Status implements Disposable {
   private readonly item = window.createStatusBarItem("mezzotint.status", StatusBarAlignment.Right, 100);
-  private state: State = "loading";
-  private reason = "";
+  private now: ServerStatus = { state: "loading", message: "", uri: "", kind: "Normal", reason: "" };
   private off = "";
 
   constructor() {
@@ -31,10 +30,14 @@ export class Status implements Disposable {
     this.item.show();
   }
 
-  /** Show a state, with its reason if there is one. */
-  set(state: State, reason = ""): void {
-    this.state = state;
-    this.reason = reason;
+  /** Show a state of the client's own, with its reason if there is one. */
+  set(state: State, message = ""): void {
+    this.receive({ state, message, uri: "", kind: state === "error" ? "Error" : "Normal", reason: "" });
+  }
+
+  /** Show what the server said. */
+  receive(now: ServerStatus): void {
+    this.now = now;
     this.draw();
   }
 
@@ -44,17 +47,21 @@ export class Status implements Disposable {
     this.draw();
   }
 
+  /** Whether the user has paused it. */
+  get isPaused(): boolean {
+    return this.now.reason === "paused";
+  }
+
   dispose(): void {
     this.item.dispose();
   }
 
   private draw(): void {
-    const shown = this.off && this.state !== "error" ? "off" : this.state;
-    const reason = shown === "off" ? this.off : this.reason;
-    const words = reason || WORDS[shown];
-    this.item.text = `${ICONS[shown]} Mezzotint`;
+    const { look, words } = shownOf(this.now, this.off, window.activeTextEditor?.document.uri.toString() ?? "");
+    const background = BACKGROUNDS[look];
+    this.item.text = `${ICONS[look]} Mezzotint`;
     this.item.tooltip = new MarkdownString().appendText(`Mezzotint: ${words}`);
-    this.item.accessibilityInformation = { label: `Mezzotint, ${shown}: ${words}` };
-    this.item.backgroundColor = shown === "error" ? new ThemeColor("statusBarItem.errorBackground") : undefined;
+    this.item.accessibilityInformation = { label: `Mezzotint, ${look}: ${words}` };
+    this.item.backgroundColor = background === undefined ? undefined : new ThemeColor(background);
   }
 }

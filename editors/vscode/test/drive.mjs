@@ -76,10 +76,11 @@ const operations = {
     await page.keyboard.press("Control+P");
     await page.waitForSelector(".quick-input-widget", { timeout: 20_000 });
     await page.keyboard.type(name);
-    await page.waitForSelector(`.quick-input-widget .monaco-list-row[aria-label^="${name}"]`, { timeout: 20_000 });
+    const row = page.locator(`.quick-input-widget .monaco-list-row[aria-label^="${name}"]`).first();
+    await row.waitFor({ timeout: 20_000 });
     await page.keyboard.type(`:${line}:${column}`);
     await page.waitForTimeout(300);
-    await page.keyboard.press("Enter");
+    await row.click({ timeout: 20_000 }); // not Enter: another file that the letters fit may stand first
     await page.waitForSelector(".monaco-editor .view-lines", { timeout: 20_000 });
   },
   /** Press a key in the frame after which something (a field of `look`) is on screen. */
@@ -91,9 +92,10 @@ const operations = {
     await page.keyboard.press("F1");
     await page.waitForSelector(".quick-input-widget .monaco-list-row", { timeout: 20_000 });
     await page.keyboard.type(title);
-    await page.waitForSelector(`.quick-input-widget .monaco-list-row[aria-label^="${title}"]`, { timeout: 20_000 });
-    await page.keyboard.press("Enter");
+    await operations.pick(title); // not Enter: another command that the words fit may stand first
   },
+  /** Choose an entry of a list that a command shows. */
+  pick: (label) => page.locator(`.quick-input-widget .monaco-list-row[aria-label^="${label}"]`).first().click({ timeout: 20_000 }),
   press: (key) => page.keyboard.press(key),
   type: (text, delay_ms = 0) => page.keyboard.type(text, { delay: delay_ms }),
   click: (selector) => page.locator(selector).first().click({ timeout: 20_000 }),

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { isWanted, type Manifest, optionNames } from "../src/options";
+import { isSet, isWanted, type Manifest, optionNames } from "../src/options";
 import { nextTry } from "../src/restarts";
 
 test("the server gets every setting but the extension's own", () => {
@@ -14,6 +14,14 @@ test("the server gets every setting but the extension's own", () => {
 test("the settings of package.json are read as they stand there", () => {
   const names = optionNames(JSON.parse(readFileSync("package.json", "utf-8")) as Manifest);
   assert.ok(names.includes("minConfidencePercent") && !names.includes("package"));
+});
+
+test("a setting is set where the user, the workspace or one of its folders gives it a value, false and 0 included", () => {
+  assert.equal(isSet({ key: "mezzotint.model", defaultValue: "" }), false);
+  assert.equal(isSet({ key: "mezzotint.model", defaultValue: "", globalValue: undefined }), false);
+  assert.equal(isSet({ defaultValue: true, globalValue: false }), true);
+  assert.equal(isSet({ defaultValue: 1, workspaceFolderValue: 0 }), true);
+  assert.equal(isSet({ defaultValue: 1, workspaceLanguageValue: 2 }), true);
 });
 
 test("a language is on where it, or all that are not named, are on", () => {

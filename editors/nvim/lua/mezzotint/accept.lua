@@ -1,4 +1,4 @@
--- What the keys do with the suggestion on screen: accept it or a part, look at another one, dismiss it.
+-- What the keys do with the suggestion on screen: accept it or a part, look at another one, dismiss it, ask for one.
 local client = require("mezzotint.client")
 local ghost = require("mezzotint.ghost")
 local request = require("mezzotint.request")
@@ -78,6 +78,9 @@ function M.next() cycle(1) end
 
 --- Show the previous candidate.
 function M.previous() cycle(-1) end
+
+--- Ask by hand.
+function M.complete() request.invoke(vim.api.nvim_get_current_buf(), function() end) end
 
 --- Take the suggestion away until the next change.
 function M.dismiss()

@@ -4,17 +4,21 @@ local config = require("mezzotint.config")
 local M = {}
 
 local MAX_RESTARTS, FIRST_DELAY_MS, STABLE_MS, STOP_MS = 5, 1000, 30000, 2000
-local state = { name = "off", message = "", enabled = true, restarts = 0 }
+local LOOKS = { Inactive = "off", Warning = "warning" } -- in place of what the server is doing
+local state = { name = "off", message = "", kind = "Normal", uri = "", enabled = true, restarts = 0 }
 
---- "mezzotint: idle", with the reason behind an error.
+--- "mezzotint: idle"; where nothing is offered, "off" and the reason, behind an error or a warning its reason as well.
 function M.status()
-  local off = not state.enabled or not config.is_on(vim.api.nvim_get_current_buf())
-  local text = "mezzotint: " .. (off and "off" or state.name)
-  return (not off and state.message ~= "") and (text .. " (" .. state.message .. ")") or text
+  local buffer = vim.api.nvim_get_current_buf()
+  if not state.enabled or not config.is_on(buffer) then return "mezzotint: off" end
+  local said = state.kind ~= "Normal" and (state.uri == "" or state.uri == vim.uri_from_bufnr(buffer))
+  if not said or state.message == "" then return "mezzotint: " .. state.name end
+  return ("mezzotint: %s (%s)"):format(LOOKS[state.kind] or state.name, state.message)
 end
 
-local function set(name, message)
-  state.name, state.message = name, message or ""
+-- Take a state: one of our own, or what the server says, of a document (`uri`) or of all.
+local function set(name, message, kind, uri)
+  state.name, state.message, state.kind, state.uri = name, message or "", kind or "Error", uri or ""
   vim.api.nvim_exec_autocmds("User", { pattern = "MezzotintStatus", modeline = false })
   vim.cmd.redrawstatus()
 end
@@ -73,7 +77,7 @@ local function options()
     init_options = vim.tbl_extend("force", server, config.options.server),
     handlers = {
       ["mezzotint/draft"] = function(_, draft) require("mezzotint.request").on_draft(draft) end,
-      ["mezzotint/status"] = function(_, new) set(new.state, new.message) end,
+      ["mezzotint/status"] = function(_, new) set(new.state, new.message, new.kind, new.uri) end,
     },
     on_init = function(client)
       vim.defer_fn(function() if M.get() == client then state.restarts = 0 end end, STABLE_MS)
@@ -115,6 +119,17 @@ local function stop(after)
     state.stopping = false
     if after then after() end
   end))
+end
+
+--- Offer nothing by itself for so many minutes; 0 ends that.
+function M.snooze(minutes)
+  local client = M.get()
+  if not client then return vim.notify("Mezzotint: no server runs", vim.log.levels.WARN) end
+  require("mezzotint.ghost").clear_all()
+  require("mezzotint.request").forget()
+  client:request("mezzotint/snooze", { minutes = minutes }, function(problem)
+    if problem then vim.notify("Mezzotint: " .. problem.message, vim.log.levels.ERROR) end
+  end)
 end
 
 --- Stop the server and start it anew.

@@ -19,6 +19,7 @@ M.defaults = {
     next = "<M-]>",
     previous = "<M-[>",
     dismiss = "<C-]>",
+    complete = "<M-\\>", -- asks by hand; it works where nothing is shown
   },
 }
 

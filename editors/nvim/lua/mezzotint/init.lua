@@ -16,7 +16,8 @@ local commands = {
   disable = function() require("mezzotint.client").set_enabled(false) end,
   toggle = function() require("mezzotint.config").toggle_buffer(0) end,
   toggle_filetype = function() require("mezzotint.config").toggle_filetype(vim.bo.filetype) end,
-  complete = function() require("mezzotint.request").invoke(vim.api.nvim_get_current_buf(), function() end) end,
+  complete = function() require("mezzotint.accept").complete() end,
+  snooze = function(minutes) require("mezzotint.client").snooze(minutes == "" and 5 or tonumber(minutes) or minutes) end,
   restart = function() require("mezzotint.client").restart() end,
   status = function() vim.notify(M.status()) end,
 }
@@ -26,9 +27,10 @@ function M.init()
   if vim.g.loaded_mezzotint or vim.fn.has("nvim-0.11") == 0 then return end
   vim.g.loaded_mezzotint = true
   vim.api.nvim_create_user_command("Mezzotint", function(call)
-    local run = commands[call.args]
-    if run then run() else vim.notify("Mezzotint: no such command: " .. call.args, vim.log.levels.ERROR) end
-  end, { nargs = 1, complete = function() return vim.tbl_keys(commands) end, desc = "Mezzotint" })
+    local name, rest = call.args:match("^(%S+)%s*(.*)$")
+    local run = commands[name]
+    if run then run(rest) else vim.notify("Mezzotint: no such command: " .. call.args, vim.log.levels.ERROR) end
+  end, { nargs = "+", complete = function() return vim.tbl_keys(commands) end, desc = "Mezzotint" })
   vim.api.nvim_create_autocmd("FileType", {
     group = vim.api.nvim_create_augroup("mezzotint", {}),
     desc = "Start Mezzotint",

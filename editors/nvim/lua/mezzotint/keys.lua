@@ -30,7 +30,7 @@ function M.map()
       local found = vim.fn.maparg(key, "i", false, true)
       before[key] = next(found) and found.buffer == 0 and found or false -- a buffer's own mapping hides ours anyway
       vim.keymap.set("i", key, function()
-        if not ghost.get(0) then return fall_through(key, before[key]) end
+        if action ~= "complete" and not ghost.get(0) then return fall_through(key, before[key]) end
         vim.schedule(require("mezzotint.accept")[action]) -- an expression must not change the text
         return ""
       end, { expr = true, replace_keycodes = false, desc = "Mezzotint: " .. action })
