@@ -1,10 +1,10 @@
-"""Orders the text around the cursor for public diffusion checkpoints: in place, or the suffix in front of the prefix.
+"""Orders the text around the cursor for public checkpoints: in place, or suffix and prefix in front of the canvas.
 
 Rule: pure, as `layout.py` is for our own models. Both sides are cut at line breaks on a grid, so that typing rarely
 moves a cut. Text of other files is left out: these models have no marker for it.
 
     in_place(tokenizer, 2048, prefix, suffix)       # [first] prefix | suffix [end of text], the canvas between them
-    suffix_first(tokenizer, 2048, prefix, suffix)   # [first] marker suffix marker prefix marker, the canvas behind
+    in_front(tokenizer, 2048, prefix, suffix)       # [first] marker suffix marker prefix marker, the canvas behind
 """
 
 from __future__ import annotations
@@ -89,11 +89,12 @@ def in_place(tokenizer: Tokenizer, rows: int, prefix: str, suffix: str) -> Conte
     return Context((*before, *behind), found.left, found.right, len(behind))
 
 
-def suffix_first(tokenizer: Tokenizer, rows: int, prefix: str, suffix: str) -> Context:
-    """Suffix, prefix, and the canvas to come behind."""
+def in_front(tokenizer: Tokenizer, rows: int, prefix: str, suffix: str) -> Context:
+    """Suffix and prefix, in the order that the model knows, and the canvas to come behind."""
     found, ids = sides(tokenizer, rows, prefix, suffix, lend=False), tokenizer.vocabulary
-    context = [*known(ids.file), ids.near_suffix, *found.suffix, ids.near_prefix, *found.prefix, ids.middle]
-    return Context(tuple(context), found.left, found.right)
+    parts = [[ids.near_suffix, *found.suffix], [ids.near_prefix, *found.prefix]]
+    first, second = parts[::-1] if ids.prefix_first else parts
+    return Context((*known(ids.file), *first, *second, ids.middle), found.left, found.right)
 
 
 def known(token_id: int) -> list[int]:

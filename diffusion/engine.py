@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from cuda_ext.rules import MAX_ROWS, TOKEN_BY_TOKEN, Policy, Verdict
 from diffusion import extras
-from diffusion.around import in_place, suffix_first
+from diffusion.around import in_front, in_place
 from diffusion.canvas import Canvas
 from diffusion.layout import Context, Layout, lay_out
 from diffusion.model.card import ModelFolder, open_folder, weights_hash
@@ -160,7 +160,7 @@ class Engine:
         if self.backend.config.in_place:
             return in_place(self.tokenizer, rows, *sides)
         if self.tokenizer.vocabulary.middle != NONE:
-            return suffix_first(self.tokenizer, rows, *sides)
+            return in_front(self.tokenizer, rows, *sides)
         return lay_out(self.tokenizer, self.layout, *sides, request.other_files)
 
     def _encode(self, context: Context, cache: Cache, stopped: Callable[[], bool]) -> bool:

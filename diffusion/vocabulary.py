@@ -18,8 +18,9 @@ class Vocabulary:
 
     `mask`: a canvas row that is not decided. `end`: the end of a hole. `other`, `far_suffix`, `far_prefix`,
     `near_suffix` and `near_prefix` stand in front of the parts of the context, `file` in front of a file's first token
-    and `eof` behind its last. `also_ends`: more tokens that end a hole where the model writes them. `middle`: where the
-    suffix stands in front of the prefix, what stands behind both. `expand`: one masked row is to become two.
+    and `eof` behind its last. `also_ends`: more tokens that end a hole where the model writes them. `middle`: what
+    stands behind suffix and prefix where the canvas follows both; `prefix_first`: the prefix in front of the suffix.
+    `expand`: one masked row is to become two.
     """
 
     mask: int = 0
@@ -34,11 +35,12 @@ class Vocabulary:
     also_ends: tuple[int, ...] = ()
     middle: int = NONE
     expand: int = NONE
+    prefix_first: bool = False
 
     @property
     def marks(self) -> frozenset[int]:
         """Every id that there is."""
-        ids = {value for value in vars(self).values() if isinstance(value, int) and value != NONE}
+        ids = {value for value in vars(self).values() if type(value) is int and value != NONE}
         return frozenset(ids | set(self.also_ends))
 
 

@@ -66,9 +66,17 @@ PUBLISHED = {
     "stable-diffcoder": Published("Llama", {"model_type": "llama", "eos_token_id": SEED[1]}, SEED + SEED_FIM, OWN_HEAD),
     "dreamreasoner": Published("Qwen3", {"model_type": "Dream"}, (*QWEN, "<|mask|>"), OWN_HEAD),
 }
+CAUSAL = {  # trained to go on token by token, with markers for filling in the middle and without
+    "qwen2.5-coder": Published(
+        *("Qwen2", {"model_type": "qwen2", "eos_token_id": "<|endoftext|>"}),
+        (*QWEN, "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"),
+    ),
+    "seed-coder": Published("Llama", {"model_type": "llama", "eos_token_id": SEED[1]}, SEED[:2] + SEED_FIM, OWN_HEAD),
+    "smollm2": Published("Llama", {"model_type": "llama", "eos_token_id": "<|endoftext|>"}, QWEN[:2]),
+}
 IN_PLACE = ("dream", "dreamon", "open-dcoder", "mdlm", "mdlm, qwen3", "llada", "coda")
 IN_BLOCKS = ("bd3lm", "sdar", "fast-dllm-v2", "stable-diffcoder", "dreamreasoner")
-TIED = ("open-dcoder", "mdlm", "mdlm, qwen3", "bd3lm", "fast-dllm-v2")
+TIED = ("open-dcoder", "mdlm", "mdlm, qwen3", "bd3lm", "fast-dllm-v2", "qwen2.5-coder", "smollm2")
 
 LLADA_CONFIG = {
     "block_type": "llama", "layer_norm_type": "rms", "rope": True, "alibi": False, "include_bias": False,
@@ -98,7 +106,7 @@ def trained() -> str:
 
 def write(name: str, path: Path, **changes: Any) -> Any:
     """Write the checkpoint `name` to `path`, its config.json changed; returns the model of transformers."""
-    published = PUBLISHED[name]
+    published = (PUBLISHED | CAUSAL)[name]
     path.mkdir(parents=True)
     ids = write_tokenizer(published, path)
     model = random_model(published.like, {"tie_word_embeddings": True} | published.shape)

@@ -28,6 +28,7 @@ from diffusion.evaluate.report import Results
 from diffusion.held_out import PYTHON_FOLDERS, SCRIPT_FOLDERS
 from diffusion.recall import starts
 from diffusion.request import FROM_MASKS, Draft, InfillRequest
+from diffusion.vocabulary import NONE
 
 if TYPE_CHECKING:
     from diffusion.engine import Engine
@@ -205,6 +206,25 @@ def diffusion(engine: Engine, threshold: float | None = None, *, recall: bool = 
     return decode
 
 
+def decoders_of(engine: Engine, thresholds: list[float]) -> dict[str, Decoder]:
+    """The ways in which a model can decode, by name: a canvas needs a mask token, one token at a time causal rows.
+
+    A checkpoint that was trained to go on token by token, with markers to fill in the middle or not, is a baseline.
+    """
+    drafted: dict[str, Decoder] = {"recall alone": recall_alone}
+    if engine.backend.config.has_causal_rows:
+        drafted["autoregressive"] = engine.autoregress
+    if engine.tokenizer.vocabulary.mask == NONE:
+        return {"autoregressive with drafts": engine.infill, **drafted}
+    return {
+        "diffusion": diffusion(engine),
+        **{f"diffusion, threshold {p:g}": diffusion(engine, p) for p in thresholds},
+        "diffusion from masks": diffusion(engine, recall=False),
+        **{f"from masks, threshold {p:g}": diffusion(engine, p, recall=False) for p in thresholds},
+        **drafted,
+    }
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the evaluation; 2 and one line on stderr if something that it needs is missing."""
     args = make_parser().parse_args(argv)
@@ -217,14 +237,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"mezzotint eval: {error}", file=sys.stderr)
         return 2
 
-    decoders: dict[str, Decoder] = {
-        "diffusion": diffusion(engine),
-        **{f"diffusion, threshold {p:g}": diffusion(engine, p) for p in args.threshold},
-        "diffusion from masks": diffusion(engine, recall=False),
-        **{f"from masks, threshold {p:g}": diffusion(engine, p, recall=False) for p in args.threshold},
-        "recall alone": recall_alone,
-        "autoregressive": engine.autoregress,
-    }
+    decoders = decoders_of(engine, args.threshold)
     results, packages = evaluate(decoders, lambda request: engine.prepare(request, never), cases, args.seed)
     rows = report.table(results)
     print(report.aligned(rows), report.NOTE, report.aligned(report.package_table(packages)), sep="\n\n")

@@ -28,6 +28,7 @@ from diffusion.vocabulary import NONE, OURS, Vocabulary
 CARD = "mezzotint.json"
 FORMAT = 1  # of the card
 SHAPE_FIELDS = ("max_context", "shift", "context_sees", "canvas_sees")  # of `ModelConfig`, that a card may set
+IDS = tuple(field.name for field in fields(Vocabulary) if field.type == "int")  # tokens that there may be one of
 POLICIES = ("threshold", "verdict")
 CAUSAL_CONTEXT = 1024  # tokens that a checkpoint without a card is shown, at most
 MOST_ROWS = 2048  # of a public diffusion checkpoint: what the Dream family was trained on
@@ -191,12 +192,16 @@ def vocabulary_of(path: Path, tokens: Any, config: ModelConfig) -> Vocabulary:
     known = {field.name for field in fields(Vocabulary)}
     if not isinstance(tokens, dict) or not {"end"} <= tokens.keys() <= known:
         raise ValueError(f"{path / CARD}: tokens must name end, and of the others only {', '.join(sorted(known))}")
-    also = tokens.get("also_ends", [])
-    ids = {name: tokens.get(name, NONE) for name in known - {"also_ends"}}
+    also, prefix_first = tokens.get("also_ends", []), tokens.get("prefix_first", False)
+    if not isinstance(prefix_first, bool):
+        raise ValueError(f"{path / CARD}: prefix_first must be true or false, not {prefix_first!r}")
+    ids = {name: tokens.get(name, NONE) for name in IDS}
     for token_id in [*ids.values(), *(also if isinstance(also, list) else [None])]:
         if not isinstance(token_id, int) or isinstance(token_id, bool) or not NONE <= token_id < config.vocab_size:
             raise ValueError(f"{path / CARD}: token id {token_id!r} is not in the vocabulary of {config.vocab_size}")
-    return Vocabulary(**ids, also_ends=tuple(also))
+    if ids["middle"] != NONE and NONE in (ids["near_suffix"], ids["near_prefix"]):
+        raise ValueError(f"{path / CARD}: middle needs near_suffix and near_prefix beside it")
+    return Vocabulary(**ids, also_ends=tuple(also), prefix_first=prefix_first)
 
 
 def layout_of(path: Path, config: ModelConfig) -> Layout:
@@ -208,7 +213,10 @@ def layout_of(path: Path, config: ModelConfig) -> Layout:
 
 
 def causal_folder(path: Path, config: ModelConfig) -> ModelFolder:
-    """A checkpoint without a card: an ordinary causal model, decoded token by token, the prefix alone in front."""
+    """A checkpoint without a card: an ordinary causal model, decoded token by token.
+
+    In front the prefix alone, or suffix and prefix where the tokenizer has markers for filling in the middle.
+    """
     added = added_tokens(path)
     masks = [token for token in families.MASKS if token in added]
     if masks:
@@ -217,15 +225,18 @@ def causal_folder(path: Path, config: ModelConfig) -> ModelFolder:
     ends = [end for end in (ends if isinstance(ends, list) else [ends]) if isinstance(end, int)]
     if not ends or not all(0 <= end < config.vocab_size for end in ends):
         raise ValueError(f"{path / 'config.json'} names no end of text (eos_token_id)")
-    ids = {field.name: NONE for field in fields(Vocabulary)} | {"end": ends[0]}
-    vocabulary = replace(Vocabulary(**ids), also_ends=tuple(ends[1:]))  # type: ignore[arg-type]
+    fim = families.fim_ids(added)
+    more = [added[end] for end in (*families.ENDS, *families.FILE_ENDS) if end in added] if fim else []
+    ids = dict.fromkeys(IDS, NONE) | {"end": ends[0]} | fim
+    vocabulary = Vocabulary(**ids, also_ends=tuple(dict.fromkeys(end for end in ends + more if end != ends[0])))
     config = replace(config, max_context=min(config.max_context, CAUSAL_CONTEXT))
     return ModelFolder(path, config, vocabulary, layout_of(path, config), "verdict", path.name, "")
 
 
 def write_card(folder: ModelFolder, to: Path) -> None:
     """Write what config.json does not say to `to`/mezzotint.json."""
-    tokens = {name: value for name, value in asdict(folder.vocabulary).items() if value not in (NONE, ())}
+    said = asdict(folder.vocabulary).items()
+    tokens = {name: value for name, value in said if value not in (NONE, ()) and value is not False}
     fitted = {name: value for name, value in asdict(folder.verdict).items() if value != getattr(Verdict(), name)}
     card = {"format": FORMAT, "name": folder.name, "licence": folder.licence, "tokens": tokens, "policy": folder.policy}
     card |= {"verdict": fitted} if fitted else {}

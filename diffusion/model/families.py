@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,25 @@ MASKS = tuple(dict.fromkeys((*(mask for family in FAMILIES.values() for mask in 
 
 EXPAND = "<|expand|>"  # one masked row becomes two
 ENDS = ("<|endoftext|>", "<|im_end|>", "<|dlm_pad|>")  # of a text, of a turn, of what was filled up
-FIM = (  # in front of the suffix, of the prefix, and of what is between them
-    ("<|fim_suffix|>", "<|fim_prefix|>", "<|fim_middle|>"),
-    ("<[fim-suffix]>", "<[fim-prefix]>", "<[fim-middle]>"),
+FILE_ENDS = ("<|file_sep|>", "<|repo_name|>", "<|fim_pad|>", "<file_sep>", "<fim_pad>")  # of a file among others
+
+
+class Fim(NamedTuple):
+    """Fill in the middle: what stands in front of the suffix, of the prefix, and of what is between them.
+
+    `prefix_first`: causal checkpoints with these markers have learned the prefix in front of the suffix.
+    """
+
+    suffix: str
+    prefix: str
+    middle: str
+    prefix_first: bool
+
+
+FIM = (
+    Fim("<|fim_suffix|>", "<|fim_prefix|>", "<|fim_middle|>", prefix_first=True),  # Qwen2.5-Coder
+    Fim("<fim_suffix>", "<fim_prefix>", "<fim_middle>", prefix_first=True),  # StarCoder's
+    Fim("<[fim-suffix]>", "<[fim-prefix]>", "<[fim-middle]>", prefix_first=False),  # Seed-Coder
 )
 
 # LLaDA's config.json is OLMo's: theirs, and what Hugging Face's Llama calls it.
@@ -154,8 +170,16 @@ def token_ids(family: Family, values: Mapping[str, Any], tokens: Mapping[str, in
     ids |= {"eof": ends[0]} if family.closed else {}
     if family.sees == 0:
         return ids | ({"expand": tokens[EXPAND]} if EXPAND in tokens else {})
-    markers = next((names for names in FIM if all(name in tokens for name in names)), ())
-    return ids | dict(zip(("near_suffix", "near_prefix", "middle"), (tokens[name] for name in markers), strict=False))
+    return ids | {name: at for name, at in fim_ids(tokens).items() if name != "prefix_first"}
+
+
+def fim_ids(tokens: Mapping[str, int]) -> dict[str, Any]:
+    """The ids of a `Vocabulary` that a tokenizer's markers for filling in the middle give; {} where it has none."""
+    fim = next((fim for fim in FIM if all(name in tokens for name in fim[:3])), None)
+    if fim is None:
+        return {}
+    ids = {name: tokens[text] for name, text in zip(("near_suffix", "near_prefix", "middle"), fim[:3], strict=True)}
+    return {**ids, "prefix_first": fim.prefix_first}
 
 
 def sees(family: Family, values: Mapping[str, Any]) -> int:
