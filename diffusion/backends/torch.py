@@ -20,7 +20,7 @@ from diffusion.device import parse_device
 from diffusion.model.card import ModelFolder
 from diffusion.model.config import ModelConfig
 from diffusion.model.load import load_weights
-from diffusion.model.memory import refuse_if_too_large
+from diffusion.model.memory import fitting, parameters, refuse_if_too_large
 from diffusion.model.transformer import ContextCache, Transformer
 from diffusion.request import Draft, InfillRequest
 
@@ -33,8 +33,13 @@ class TorchBackend:
         self.forward_passes = 0
 
     @classmethod
-    def load(cls, folder: ModelFolder, device: str = "cpu", threads: int | None = None) -> TorchBackend:
-        """Load a model folder; ValueError says what is wrong with it or with the device."""
+    def load(
+        cls, folder: ModelFolder, device: str = "cpu", threads: int | None = None, precision: str | None = None
+    ) -> TorchBackend:
+        """Load a model folder; ValueError says what is wrong with it or with the device.
+
+        `precision`: "int8", of weights alone, or the device's usual type; None: int8 where that alone fits.
+        """
         if threads:
             torch.set_num_threads(threads)
         kind, index = parse_device(device)
@@ -43,8 +48,12 @@ class TorchBackend:
                 f"device {device!r} asked for, but this torch finds {torch.cuda.device_count()} CUDA devices"
             )
         dtype = inference_dtype(device)
-        refuse_if_too_large(folder, str(dtype).removeprefix("torch."), device)
-        model = load_weights(folder, dtype)
+        usual = str(dtype).removeprefix("torch.")
+        if precision not in (None, "int8", usual):
+            raise ValueError(f"torch runs int8 and {usual} on {device}, not {precision}")
+        precision = precision or fitting(folder, (usual, "int8"), device)
+        refuse_if_too_large(folder, precision, device, usual)
+        model = load_weights(folder, dtype, int8=precision == "int8")
         return cls(model.to(device), folder.refresh)
 
     @property
@@ -56,18 +65,17 @@ class TorchBackend:
     def info(self) -> dict[str, object]:
         """What runs, for logs and reports."""
         embed = self.model.embed.weight
-        n_parameters = sum(p.numel() for p in self.model.parameters())
         return {
             "backend": "torch",
             "device": str(embed.device),
             "precision": str(embed.dtype).removeprefix("torch."),
-            "parameters": n_parameters,
+            "parameters": parameters(self.config),
         }
 
     def new_cache(self, capacity: int) -> ContextCache:
         """An empty context cache for `capacity` tokens."""
-        embed = self.model.embed.weight
-        return ContextCache(self.config, capacity, embed.dtype, str(embed.device))
+        rest = self.model.norm.weight  # matrices may be in int8
+        return ContextCache(self.config, capacity, rest.dtype, str(rest.device))
 
     def encode(self, ids: list[int], cache: ContextCache) -> None:
         """Append context tokens to the cache; where the canvas changes what they are, without a pass."""

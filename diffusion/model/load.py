@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diffusion.model.card import ModelFolder, open_folder, write_card
+from diffusion.model.int8 import in_int8
 from diffusion.model.tensors import INDEX, SCALE, SINGLE, Weight
 from diffusion.model.transformer import Transformer
 from diffusion.tokenizer import Tokenizer
@@ -76,13 +77,35 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Transfor
     return load_weights(folder, dtype), folder.tokenizer()
 
 
-def load_weights(folder: ModelFolder, dtype: torch.dtype = torch.float32) -> Transformer:
-    """The model of a folder that was read, in evaluation mode."""
+def load_weights(folder: ModelFolder, dtype: torch.dtype = torch.float32, int8: bool = False) -> Transformer:
+    """The model of a folder that was read, in evaluation mode; with `int8` its matrices are, and `dtype` the rest."""
     with torch.device("meta"):
         model = Transformer(folder.config)
-    given = folder.weights().items()
-    model.load_state_dict({name: as_tensor(weight, dtype) for name, weight in given}, assign=True)
+        if int8:
+            in_int8(model, dtype)
+    state: dict[str, Tensor] = {}
+    for name, weight in folder.weights().items():
+        state |= as_int8(name, weight, dtype) if int8 else {name: as_tensor(weight, dtype)}
+    model.load_state_dict(state, assign=True)
     return model.requires_grad_(False).eval()
+
+
+def as_int8(name: str, weight: Weight, dtype: torch.dtype) -> dict[str, Tensor]:
+    """A matrix in int8 with its scales, as stored or rounded now; anything else as `dtype`."""
+    stored = weight.int8()
+    if stored is not None:
+        values, scale = map(torch.from_numpy, stored)
+        return {name: values, scale_of(name): scale}
+    whole = as_tensor(weight, dtype)
+    if whole.dim() != 2:
+        return {name: whole}
+    rounded = quantised(name, whole)
+    return {name: rounded[name], scale_of(name): rounded[name + SCALE]}
+
+
+def scale_of(name: str) -> str:
+    """The name in an int8 model of a matrix's scales."""
+    return name.removesuffix(".weight") + ".scale"
 
 
 def as_tensor(weight: Weight, dtype: torch.dtype) -> Tensor:

@@ -39,14 +39,18 @@ def parameters(config: ModelConfig) -> int:
     return sum(math.prod(shape) for shape in expected(config).values())
 
 
-def needed(config: ModelConfig, precision: str) -> int:
-    """Bytes of the weights as `precision` and of the contexts that are kept, about."""
+def needed(config: ModelConfig, precision: str, rest: str = "bf16") -> int:
+    """Bytes of the weights as `precision`, of the contexts that are kept, and of one pass, about.
+
+    `rest`: in what int8 weights are multiplied and contexts kept. A canvas in its place needs passes over all rows.
+    """
     item, shapes = ITEM_BYTES[precision], expected(config).values()
     matrices = [shape for shape in shapes if len(shape) == 2]
     weights = sum(math.prod(shape) * item + (SCALE_BYTES * shape[0] if item == 1 else 0) for shape in matrices)
-    row = 2 * config.n_layers * config.n_kv_heads * config.d_head * max(2, item)
+    row = 2 * config.n_layers * config.n_kv_heads * config.d_head * max(ITEM_BYTES[rest] if item == 1 else item, 2)
     caches = CACHES * (config.max_context + CACHE_ROWS) * row
-    work = WORK_ROWS * 4 * (config.vocab_size + 4 * max(config.d_model, config.d_ff))
+    rows = config.max_context + WORK_ROWS if config.in_place else WORK_ROWS
+    work = 4 * (WORK_ROWS * config.vocab_size + 4 * rows * max(config.d_model, config.d_ff))
     largest = max(map(math.prod, matrices)) * 2  # on its way from the file
     return weights + caches + work + largest
 
@@ -102,9 +106,16 @@ def free_on_gpu(index: int) -> int | None:
         return None
 
 
-def refuse_if_too_large(folder: ModelFolder, precision: str, device: str) -> None:
+def fitting(folder: ModelFolder, precisions: tuple[str, ...], device: str) -> str:
+    """The first of `precisions` in which the model fits, else the first; the others multiply as the first does."""
+    free = available(device)
+    fits = (kind for kind in precisions if free is None or needed(folder.config, kind, precisions[0]) <= free)
+    return next(fits, precisions[0])
+
+
+def refuse_if_too_large(folder: ModelFolder, precision: str, device: str, rest: str = "bf16") -> None:
     """ValueError in one sentence if the model does not fit; nothing has been loaded or freed by then."""
-    wanted, free = needed(folder.config, precision), available(device)
+    wanted, free = needed(folder.config, precision, rest), available(device)
     if free is None or wanted <= free:
         return
     where = "this machine" if device == "cpu" else device

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffusion.model.config import ModelConfig
+from diffusion.model.int8 import Int8Matrix
 from diffusion.vocabulary import OURS
 
 # (layer, q (B, H, R, D), k (B, G, R, D), v (B, G, R, D)) -> (B, H, R, D); H query heads share G key heads.
@@ -150,8 +151,10 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores (..., vocab_size) in float32 of hidden rows (..., d_model)."""
-        matrix = self.embed.weight if self.head is None else self.head.weight
-        return F.linear(hidden, matrix.to(hidden.dtype)).float()
+        matrix = self.embed if self.head is None else self.head
+        if isinstance(matrix, Int8Matrix):
+            return matrix.times(hidden).float()
+        return F.linear(hidden, matrix.weight.to(hidden.dtype)).float()
 
     def encode(self, ids: list[int], cache: ContextCache) -> Tensor:
         """Append context `ids` to `cache`; returns their hidden rows (len(ids), d_model)."""
