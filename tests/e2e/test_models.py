@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from editor import PATIENCE_S, Editor, editor
+from lsprotocol import types
 
 from tests.models import SMALL
 from tests.test_memory import TERABYTES, hollow
@@ -93,6 +94,30 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence_and_the_server_goes_on(
             assert message.startswith(f"Mezzotint: The model cannot be loaded: {sentence}") and "\n" not in message
             assert client.states[-1] == "error"
             assert (await client.stats()).requests == 1
+
+    asyncio.run(asyncio.wait_for(run(), PATIENCE_S))
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_where_another_model_cannot_be_loaded_the_one_before_goes_on(
+    fault: Callable[[Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    sentence = fault(tmp_path / "model")
+    chosen = {"model": FAULTS[fault] or str(tmp_path / "model")}
+
+    async def run() -> None:
+        async with editor({"model": str(SMALL), "minConfidencePercent": 0}) as client:
+            assert await completes(client) and client.messages == []
+            before = (await client.stats()).forwardPasses
+            client.workspace_did_change_configuration(types.DidChangeConfigurationParams({"mezzotint": chosen}))
+            client.change("file:///a.py", (0, 0), (0, 0), "import re\n")
+            await client.items("file:///a.py", 3, 4)
+            stats = await client.stats()
+            assert stats.engine.model == str(SMALL) and stats.forwardPasses > before
+            (message,) = client.messages
+            assert message.startswith(f"Mezzotint: The model cannot be loaded: {sentence}") and "\n" not in message
+            assert message.endswith("; the one before stays.")
 
     asyncio.run(asyncio.wait_for(run(), PATIENCE_S))
 
