@@ -5,33 +5,19 @@ whatever its position. A full pass goes over all rows and is exact. Between two 
 rows on either side are run, against the keys and values that the rows further away had at the last full pass. Rows of
 the canvas that hold the end are not there: a hole that has ended is as long as its text, and the suffix moves up.
 
-    for draft in decode(model, cache, canvas, Policy(), request, refresh=1, cancelled=lambda: False): ...
+    placed = InPlace(model, end_id, refresh=1); denoise(placed, cache, canvas, Policy(), cancelled=lambda: False)
 
 Frozen keys with a fresh neighbourhood: the dual cache of Fast-dLLM (arXiv 2505.22618), the vicinity of dInfer.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections.abc import Callable, Iterator
-
-import numpy as np
 import torch
 from torch import Tensor
 
-from cuda_ext.reference import row_stats
-from cuda_ext.rules import Policy, expand
-from diffusion.canvas import Canvas
-from diffusion.denoise import denoise
 from diffusion.model.transformer import ContextCache, Transformer, apply_rope, rope_tables, sdpa
-from diffusion.request import Draft, Hole, InfillRequest
-from diffusion.resizing import FIRST_ROWS, denoise_resizing
-from diffusion.vocabulary import NONE
 
 WINDOW = 16  # rows on either side of the canvas that every pass runs
-LINE_ROWS = 24  # of a canvas whose text ends with its line
-LENGTHS = (4, 8, 16, 32, 64)  # rows of a hole, of which the likeliest is taken
 
 
 class InPlace:
@@ -46,7 +32,7 @@ class InPlace:
     def denoise(self, canvas_ids: Tensor, cache: ContextCache) -> Tensor:
         """Hidden rows (1, C, d_model) of a canvas `canvas_ids` int64 (1, C), those that hold the end being zero."""
         there = canvas_ids[0] != self.end_id
-        rows = canvas_ids[0][there].tolist()
+        rows = canvas_ids[0, there].tolist()
         n_prefix = len(cache.ids) - cache.behind
         before, after = min(WINDOW, n_prefix), min(WINDOW, cache.behind)
         if self.passes % self.refresh == 0:
@@ -56,16 +42,24 @@ class InPlace:
             turn_suffix(cache, len(rows) - self._n_rows, self.config.rope_base)
         hidden = self.run(cache, rows, before, after)
         self.passes, self._n_rows = self.passes + 1, len(rows)
-        answers = torch.arange(len(rows)) + before + after
-        if self.config.shift and rows:
-            answers = torch.cat((torch.tensor([before - 1]), answers[:-1]))
         out = hidden.new_zeros(canvas_ids.shape[1], hidden.shape[-1])
-        out[there] = hidden[answers.to(hidden.device)]
+        out[there] = hidden[answers(before, after, len(rows), self.config.shift).to(hidden.device)]
         return out[None]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of hidden rows."""
         return self.model.logits(hidden)
+
+    def try_all(self, canvases: list[list[int]], cache: ContextCache) -> list[Tensor]:
+        """Logits (C, V) of each of several canvases, in one pass over a batch: all rows, or each neighbourhood."""
+        n_prefix = len(cache.ids) - cache.behind
+        before, after, was = n_prefix, cache.behind, 0
+        if self.refresh > 1:
+            if self.passes % self.refresh == 0:
+                self.denoise(torch.tensor([canvases[len(canvases) // 2]], device=cache.k.device), cache)
+            before, after, was = min(WINDOW, n_prefix), min(WINDOW, cache.behind), self._n_rows
+        self.passes += 1
+        return batch_logits(self.model, cache, canvases, before, after, was)
 
     def run(self, cache: ContextCache, rows: list[int], before: int, after: int) -> Tensor:
         """Hidden rows of the last `before` rows of the prefix, the first `after` of the suffix, and the canvas."""
@@ -88,7 +82,7 @@ class InPlace:
         return hidden
 
 
-def in_order(slots: Tensor, n_prefix: int, first: int, n_rows: int) -> Tensor:
+def in_order(slots: Tensor, n_prefix: int, first: int, n_rows: int | Tensor) -> Tensor:
     """Positions of `slots`: the canvas, in the slots from `first` on, comes between prefix and suffix."""
     return torch.where(slots >= first, slots - first + n_prefix, slots + n_rows * (slots >= n_prefix).long())
 
@@ -103,89 +97,38 @@ def turn_suffix(cache: ContextCache, by: int, rope_base: float) -> None:
     cache.k[:, 0, :, slots] = apply_rope(keys, cos, sin).to(cache.k.dtype)
 
 
-def decode(
-    model: Transformer,
-    cache: ContextCache,
-    canvas: Canvas,
-    policy: Policy,
-    request: InfillRequest,
-    refresh: int,
-    cancelled: Callable[[], bool],
-) -> Iterator[Draft]:
-    """Drafts of `canvas`, its length chosen first where nothing tells it."""
-    began, before = time.perf_counter(), 0
-    grows = canvas.tokenizer.vocabulary.expand != NONE
-    if request.start is None or not request.start.text:
-        if grows:
-            fit(canvas, FIRST_ROWS)
-        elif ends_with_its_line(request):
-            fit(canvas, LINE_ROWS)
-        elif not cancelled():
-            fit(canvas, likeliest_length(model, cache, canvas))
-            before = 1
-    left_ms = request.deadline_ms
-    if left_ms is not None:
-        left_ms = max(0.0, left_ms - (time.perf_counter() - began) * 1000)
-    placed = InPlace(model, canvas.end_id, refresh)
-    loop = denoise_resizing if grows else denoise
-    options = (left_ms, request.temperature, request.seed, request.stop_below)
-    for draft in loop(placed, cache, canvas, policy, cancelled, *options):
-        yield dataclasses.replace(draft, forward_passes=draft.forward_passes + before)
+def batch_logits(
+    model: Transformer, cache: ContextCache, canvases: list[list[int]], before: int, after: int, was: int = 0
+) -> list[Tensor]:
+    """Logits (C, V) of each canvas in its place, all in one forward pass; the cache is left alone.
 
-
-def ends_with_its_line(request: InfillRequest) -> bool:
-    """Whether one hole of one line has nothing behind it on its line: there the first line break tells its length."""
-    hole, behind = request.middle[-1], request.suffix.lstrip(" \t\r")[:1]
-    return len(request.middle) == 1 and isinstance(hole, Hole) and not hole.multiline and behind in ("", "\n")
-
-
-def fit(canvas: Canvas, n_rows: int) -> None:
-    """Leave every hole its first `n_rows` rows: those behind hold the end."""
-    canvas.ids = fitted(canvas, n_rows)
-
-
-def fitted(canvas: Canvas, n_rows: int) -> np.ndarray:
-    """Ids (C,) of a canvas whose holes have at most `n_rows` rows."""
-    ids: np.ndarray = canvas.ids.copy()
-    for start, stop in canvas.holes:
-        ids[start + n_rows : stop] = canvas.end_id
-    return ids
-
-
-def likeliest_length(model: Transformer, cache: ContextCache, canvas: Canvas) -> int:
-    """Of LENGTHS, that of the canvas of masks which the model is surest of on the whole; one pass over a batch."""
-    longest = max(stop - start for start, stop in canvas.holes)
-    lengths = sorted({min(n, longest) for n in LENGTHS})
-    tried = [fitted(canvas, n) for n in lengths]
-    logits = batch_logits(model, cache, [ids[ids != canvas.end_id].tolist() for ids in tried])
-    sure = []
-    for ids, scores in zip(tried, logits, strict=True):
-        there = ids != canvas.end_id
-        forbidden, ends = (torch.from_numpy(each[there]) for each in expand(canvas.rules(ids), canvas.flags))
-        stats = row_stats(scores.masked_fill(forbidden, -torch.inf), torch.from_numpy(ids[there]), ends)
-        masked = torch.from_numpy(ids[there] == canvas.mask_id)
-        sure.append(float(stats.probability[masked].mean()))
-    return lengths[int(np.argmax(sure))]
-
-
-def batch_logits(model: Transformer, cache: ContextCache, canvases: list[list[int]]) -> list[Tensor]:
-    """Logits (C, V) of each canvas in its place, all in one forward pass; the cache is left alone."""
+    Run are the last `before` rows of the prefix, the first `after` of the suffix, and the canvas; what is further away
+    is taken from the cache, whose canvas had `was` rows.
+    """
     first, most = len(cache.ids), max(map(len, canvases))
-    n_prefix, shift, device = first - cache.behind, int(model.config.shift), cache.k.device
-    slots = torch.arange(first + most, device=device)
-    ids = torch.tensor([cache.ids + rows + [0] * (most - len(rows)) for rows in canvases], device=device)
-    positions = torch.stack([in_order(slots, n_prefix, first, len(rows)) for rows in canvases])
-    seen = torch.stack([slots < first + len(rows) for rows in canvases])[:, None, None]
+    n_prefix, shift, device = first - cache.behind, model.config.shift, cache.k.device
+    order = torch.arange(first + most, device=device)
+    slots = torch.cat((order[n_prefix - before : n_prefix + after], order[first:]))
+    far = torch.cat((order[: n_prefix - before], order[n_prefix + after : first]))
+    ids = torch.tensor([cache.ids + rows + [0] * (most - len(rows)) for rows in canvases], device=device)[:, slots]
+    n_rows = torch.tensor([len(rows) for rows in canvases], device=device)[:, None]
+    positions = in_order(slots[None], n_prefix, first, n_rows)
+    seen = (torch.cat((far, slots))[None] < first + n_rows)[:, None, None]
+    turned = rope_tables((n_rows - was) * (far >= n_prefix).long()[None], model.config.d_head, model.config.rope_base)
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return sdpa(q, k, v, seen)
+        kept = cache.k[layer, :, :, far].float().transpose(1, 2).expand(len(canvases), -1, -1, -1)
+        keys = apply_rope(kept, *turned).transpose(1, 2).to(k.dtype)
+        values = cache.v[layer, :, :, far].expand(len(canvases), -1, -1, -1)
+        return sdpa(q, torch.cat((keys, k), dim=2), torch.cat((values, v), dim=2), seen)
 
     with torch.no_grad():
         hidden = model(ids, positions, ids, ids, positions < 0, attend)
-        found = []
-        for i, rows in enumerate(canvases):
-            answers = torch.arange(first, first + len(rows), device=device) - shift
-            if shift and len(rows):
-                answers[0] = n_prefix - 1
-            found.append(model.logits(hidden[i, answers]).cpu())
-    return found
+        rows = [answers(before, after, len(canvas), shift).to(device) for canvas in canvases]
+        return [model.logits(hidden[i, predicting]).cpu() for i, predicting in enumerate(rows)]
+
+
+def answers(before: int, after: int, n_rows: int, shift: bool) -> Tensor:
+    """Which of the rows that are run, `before` and `after` a canvas and its own, predict those of the canvas."""
+    rows = torch.arange(n_rows) + before + after
+    return torch.cat((torch.tensor([before - 1]), rows[:-1])) if shift and n_rows else rows

@@ -8,7 +8,8 @@ Rule: frozen, plain Python, no tensors and no LSP types. All positions in a `Dra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 CANVAS_SIZES = (16, 32, 64, 128)
 OTHER_TOKENS = 64  # of `InfillRequest.other_files` that the model sees, the last ones
@@ -59,6 +60,7 @@ class InfillRequest:
     `stop_below`: stop once the probability of the decided text falls below this; 0 disables early stopping.
     `language` (an LSP language id) and `path` (relative to the workspace, or the file's name alone) tell what the text
     is; "" where nobody knows.
+    `breaks`: whether a text for the middle breaks the file; None where nobody knows. It is asked between two lengths.
     `deadline_ms` counts from the first `next()` of the generator and includes encoding; None means no deadline.
     """
 
@@ -74,6 +76,7 @@ class InfillRequest:
     stop_below: float = 0.0
     language: str = ""
     path: str = ""
+    breaks: Callable[[str], bool] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Raise ValueError for a middle without a hole or a hole without room."""

@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cuda_ext.rules import SPECIAL, Policy
-from diffusion.around import in_place, suffix_first
+from diffusion.around import in_front, in_place
 from diffusion.backends.torch import TorchBackend
 from diffusion.blocks import Blocks, in_turn
 from diffusion.canvas import Canvas
 from diffusion.engine import Engine
 from diffusion.healing import NO_EDGE
-from diffusion.inplace import LENGTHS, InPlace, batch_logits, fit, fitted, turn_suffix
+from diffusion.inplace import InPlace, turn_suffix
+from diffusion.lengths import LENGTHS, fitted
 from diffusion.model.card import open_folder
 from diffusion.model.load import load_weights
 from diffusion.model.transformer import ContextCache
@@ -165,9 +166,23 @@ def test_lengths_tried_in_one_batch_are_what_each_alone_gives(name: str, tmp_pat
     _, model, _ = opened(name, tmp_path)
     cache = cached(model, PREFIX + SUFFIX, len(SUFFIX))
     canvases = [CANVAS[:3], CANVAS, CANVAS[:7]]
-    for found, canvas in zip(batch_logits(model, cache, canvases), canvases, strict=True):
+    for found, canvas in zip(InPlace(model, N_TOKENS, refresh=1).try_all(canvases, cache), canvases, strict=True):
         alone = model.logits(InPlace(model, N_TOKENS, refresh=1).denoise(torch.tensor([canvas]), cache)[0])
         torch.testing.assert_close(found, alone, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["dream", "llada"])
+def test_lengths_tried_in_their_neighbourhood_are_exact_for_the_canvas_of_the_full_pass(
+    name: str, tmp_path: Path
+) -> None:
+    _, model, _ = opened(name, tmp_path)
+    placed, cache = InPlace(model, N_TOKENS, refresh=8), cached(model, PREFIX + SUFFIX, len(SUFFIX))
+    canvases = [CANVAS[:3], CANVAS[:7], CANVAS]
+    found = placed.try_all(canvases, cache)
+    assert (placed.passes, placed.full_passes) == (2, 1)
+    exact = InPlace(model, N_TOKENS, refresh=1).try_all(canvases, cached(model, PREFIX + SUFFIX, len(SUFFIX)))
+    torch.testing.assert_close(found[1], exact[1], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(found[0], exact[0], atol=1e-3)  # its keys further away are those of seven rows
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +215,7 @@ def test_in_place_the_suffix_follows_and_only_a_whole_one_is_closed(written: dic
 def test_for_blocks_the_suffix_comes_first_and_typing_leaves_it(written: dict[str, Path]) -> None:
     tokenizer = tokenizer_of(written["sdar"])
     ids = tokenizer.vocabulary
-    contexts = [suffix_first(tokenizer, 2048, SOURCE[:n], SOURCE[9000:]).ids for n in (2000, 2040)]
+    contexts = [in_front(tokenizer, 2048, SOURCE[:n], SOURCE[9000:]).ids for n in (2000, 2040)]
     first, second = contexts
     assert first[0] == ids.near_suffix and first[-1] == ids.middle and ids.near_prefix in first
     at = first.index(ids.near_prefix)
@@ -267,7 +282,7 @@ def test_a_hole_grows_and_shrinks_by_what_its_rows_say(written: dict[str, Path])
     mask, end, expand = tokenizer.vocabulary.mask, tokenizer.vocabulary.end, tokenizer.vocabulary.expand
     canvas = Canvas.blank(tokenizer, (Hole(6, multiline=True), "x", Hole(2)), NO_EDGE, NO_EDGE)
     [x] = tokenizer.encode("x")
-    fit(canvas, 3)
+    canvas = fitted(canvas, 3)
     decide(canvas, said(canvas, row0=(401, 0.9), row1=(expand, 0.8), row2=(402, 0.95)), 0.7)
     assert canvas.ids.tolist() == [401, mask, mask, 402, end, end, x, mask, mask]
     decide(canvas, said(canvas, row1=(end, 0.9), row2=(403, 0.6)), 0.7)
@@ -292,7 +307,7 @@ def test_a_line_break_takes_the_masks_behind_it_away(written: dict[str, Path]) -
 def test_holes_are_fitted_each_to_its_room(written: dict[str, Path]) -> None:
     tokenizer = tokenizer_of(written["mdlm"])
     canvas = Canvas.blank(tokenizer, (Hole(4), "x", Hole(8)), NO_EDGE, NO_EDGE)
-    assert (fitted(canvas, 6) == canvas.end_id).tolist() == [False] * 11 + [True] * 2
+    assert (fitted(canvas, 6).ids == canvas.end_id).tolist() == [False] * 11 + [True] * 2
     assert LENGTHS == tuple(sorted(LENGTHS))
 
 

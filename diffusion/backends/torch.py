@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from cuda_ext.rules import Policy, Verdict
-from diffusion import inplace, verdict
+from diffusion import lengths, verdict
 from diffusion.blocks import Blocks
 from diffusion.canvas import Canvas
 from diffusion.denoise import denoise
@@ -95,7 +95,7 @@ class TorchBackend:
     ) -> Iterator[Draft]:
         """The denoising loop."""
         if self.config.in_place:
-            drafts = inplace.decode(self.model, cache, canvas, policy, request, self.refresh, cancelled)
+            drafts = lengths.decode(self.model, cache, canvas, policy, request, self.refresh, cancelled)
             return self._counted(drafts)
         blocks = Blocks(self.model) if self.config.on_grid else None
         return self._counted(
