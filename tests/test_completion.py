@@ -180,6 +180,15 @@ def test_what_breaks_the_file_is_counted_and_cut_to_what_does_not() -> None:
     assert "broken" in counted(news)
 
 
+def test_the_engine_may_ask_whether_a_text_breaks_the_file() -> None:
+    engine = Says("1")
+    answer(ask("x = f(¦)\ny = 2\n"), engine)
+    breaks = engine.asked[0].breaks
+    assert breaks is not None and not breaks("1") and breaks("1 = = 2")
+    answer(ask("x = f(¦)\ny = 2\n", syntax_feedback=False), engine)
+    assert engine.asked[-1].breaks is None
+
+
 def test_ahead_of_time_the_beginning_is_encoded_and_other_files_are_looked_at() -> None:
     engine, related = Says(), Related()
     here = snapshot(URI, "x = 1\n", "python")
