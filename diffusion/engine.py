@@ -83,13 +83,21 @@ class Engine:
 
     @classmethod
     def load(
-        cls, path: Path | None = None, *, device: str = "cpu", threads: int | None = None, backend: str = "auto"
+        cls,
+        path: Path | None = None,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        backend: str = "auto",
+        refresh: int = 0,
     ) -> Engine:
         """Load the model folder `path` (default: the embedded model); ValueError says what is wrong with it.
 
-        `backend`: "native", "torch", or "auto" for native where it was built.
+        `backend`: "native", "torch", or "auto" for native where it was built. `refresh`: of a model that fills
+        in place, steps from one pass over all rows to the next; 0 is as the folder says.
         """
         folder = open_folder(path or EMBEDDED)
+        folder = dataclasses.replace(folder, refresh=refresh or folder.refresh)
         tokenizer = folder.tokenizer()
         chosen = load_backend(folder, device, threads, backend)
         info = {

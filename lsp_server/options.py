@@ -13,7 +13,7 @@ from typing import Any
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 WANTED = ("on", "manual", "off")
-OF_THE_MODEL = ("model", "device", "threads")  # another value needs the model to be loaded anew
+OF_THE_MODEL = ("model", "device", "threads", "refresh")  # another value needs the model to be loaded anew
 
 
 def _number(default: int, low: int, high: int) -> Any:
@@ -36,6 +36,7 @@ class Options:
         model: a model folder, a file in one, or a name (`mezzotint models list`); "" is the embedded model.
         device: where the model runs: cpu, cuda or cuda:N.
         threads: CPU threads of the model; 0 leaves the choice to the engine.
+        refresh: steps from one full pass to the next, of models that fill in place; 1 is exact, 0 is as the model says.
         deadline_ms: longest time for one completion; 0 means no deadline.
         max_tokens: largest canvas, in tokens.
         max_prefix_chars: text before the cursor that the model may see.
@@ -62,6 +63,7 @@ class Options:
     model: str = ""
     device: str = "cpu"
     threads: int = _number(0, 0, 1024)
+    refresh: int = _number(0, 0, 1024)
     deadline_ms: int = _number(3000, 0, 600_000)
     max_tokens: int = _number(64, 1, 128)
     max_prefix_chars: int = _number(8000, 200, 1_000_000)

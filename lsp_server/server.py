@@ -51,7 +51,9 @@ def load_engine(options: Options) -> Infiller:
     from diffusion.engine import Engine
     from diffusion.hub.cache import folder_of
 
-    engine: Infiller = Engine.load(folder_of(options.model), device=options.device, threads=options.threads or None)
+    engine: Infiller = Engine.load(
+        folder_of(options.model), device=options.device, threads=options.threads or None, refresh=options.refresh
+    )
     return engine
 
 

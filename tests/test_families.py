@@ -339,7 +339,7 @@ def test_every_kind_of_hole_is_filled(name: str, written: dict[str, Path]) -> No
     assert whole.done and not whole.masked
 
 
-def test_refresh_1_is_exact_and_the_card_sets_it(tmp_path: Path) -> None:
+def test_refresh_1_is_exact_and_the_card_or_an_option_sets_it(tmp_path: Path) -> None:
     path = tmp_path / "tiny"
     write("open-dcoder", path)
     assert Engine.load(path).info["cache"] == "approximate"
@@ -347,6 +347,8 @@ def test_refresh_1_is_exact_and_the_card_sets_it(tmp_path: Path) -> None:
     engine = Engine.load(path)
     assert (engine.info["cache"], engine.info["refresh"], engine.info["family"]) == ("exact", 1, "open-dcoder")
     assert isinstance(engine.policy, Policy)
+    engine = Engine.load(path, refresh=4)
+    assert (engine.info["cache"], engine.info["refresh"], engine.backend.refresh) == ("approximate", 4, 4)  # type: ignore[attr-defined]
 
 
 FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
