@@ -19,6 +19,7 @@ from diffusion.evaluate.run import main
 from diffusion.model.card import open_folder
 from diffusion.model.load import load_weights
 from diffusion.request import Hole, InfillRequest
+from diffusion.tokenizer import Tokenizer
 from tests.foreign import CAUSAL, write
 from tests.test_evaluate_run import holdout
 
@@ -58,25 +59,49 @@ def test_markers_in_the_tokenizer_put_prefix_and_suffix_in_the_order_that_was_tr
     assert "middle" in dict(vars(engine.tokenizer.vocabulary)) and engine.tokenizer.vocabulary.mask < 0
 
 
-@pytest.mark.parametrize("name", CAUSAL)
-def test_the_text_is_what_transformers_writes_greedily(name: str, tmp_path: Path) -> None:
-    model = write(name, tmp_path / "tiny")
-    folder = open_folder(tmp_path / "tiny")
-    engine = Engine(TorchBackend(load_weights(folder)), folder.tokenizer(), folder.verdict, {})
-    ids = prompt(name, engine) if name in ORDER else list(engine._lay_out(InfillRequest(PREFIX, SUFFIX)).ids)
-    flags, written = engine.tokenizer.flags, []
-    ends = {engine.tokenizer.vocabulary.end, *engine.tokenizer.vocabulary.also_ends}
+def greedy(model: Any, ids: list[int], tokenizer: Tokenizer, n: int) -> str:
+    """What transformers writes behind `ids`, the likeliest token each time, special tokens left out."""
+    ends, written = {tokenizer.vocabulary.end, *tokenizer.vocabulary.also_ends}, list[int]()
+    flags = tokenizer.flags
     allowed = torch.from_numpy((flags != SPECIAL) | np.isin(np.arange(len(flags)), list(ends)))
-    for _ in range(8):
+    for _ in range(n):
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([ids + written]), use_cache=False).logits[0, -1]
         token = int(logits.masked_fill(~allowed, -torch.inf).argmax())
         if token in ends:
             break
         written.append(token)
+    return tokenizer.decode(written)
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_the_text_is_what_transformers_writes_greedily(name: str, tmp_path: Path) -> None:
+    model = write(name, tmp_path / "tiny")
+    folder = open_folder(tmp_path / "tiny")
+    engine = Engine(TorchBackend(load_weights(folder)), folder.tokenizer(), folder.verdict, {})
+    ids = prompt(name, engine) if name in ORDER else list(engine._lay_out(InfillRequest(PREFIX, SUFFIX)).ids)
     request = InfillRequest(PREFIX, SUFFIX, (Hole(8, multiline=True),))
     for decode in (engine.autoregress, engine.infill):
-        assert list(decode(request, lambda: False))[-1].text == engine.tokenizer.decode(written)
+        assert list(decode(request, lambda: False))[-1].text == greedy(model, ids, engine.tokenizer, 8)
+
+
+@pytest.mark.parametrize("name", ["sdar", "stable-diffcoder"])
+@pytest.mark.parametrize("canvas_sees", [0, 32])
+def test_where_the_context_is_causal_a_card_has_the_canvas_draft_and_causal_rows_decide(
+    name: str, canvas_sees: int, tmp_path: Path
+) -> None:
+    """As in Nemotron-Labs-Diffusion: whatever the canvas drafts, the text is that of transformers, token by token."""
+    model = write(name, tmp_path / "tiny")
+    tokens = {"mask": 505, "end": 500, "near_suffix": 504, "near_prefix": 502, "middle": 503}
+    card = {"format": 1, "tokens": tokens, "context_sees": 1, "canvas_sees": canvas_sees, "policy": "verdict"}
+    (tmp_path / "tiny/mezzotint.json").write_text(json.dumps(card))
+    folder = open_folder(tmp_path / "tiny")
+    engine = Engine(TorchBackend(load_weights(folder)), folder.tokenizer(), folder.verdict, {})
+    request = InfillRequest(PREFIX, SUFFIX, (Hole(16, multiline=True),))
+    ids = list(engine._lay_out(request).ids)
+    assert (ids[0], ids[-1]) == (504, 503)
+    *_, last = engine.infill(request, lambda: False)
+    assert last.text == greedy(model, ids, engine.tokenizer, 16)
 
 
 def test_without_markers_the_prefix_stands_alone(tmp_path: Path) -> None:
