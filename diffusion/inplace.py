@@ -12,9 +12,12 @@ Frozen keys with a fresh neighbourhood: the dual cache of Fast-dLLM (arXiv 2505.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from diffusion.model.memory import BATCH_ROWS
 from diffusion.model.transformer import ContextCache, Transformer, apply_rope, rope_tables, sdpa
 
 WINDOW = 16  # rows on either side of the canvas that every pass runs
@@ -50,16 +53,24 @@ class InPlace:
         """Scores of hidden rows."""
         return self.model.logits(hidden)
 
-    def try_all(self, canvases: list[list[int]], cache: ContextCache) -> list[Tensor]:
-        """Logits (C, V) of each of several canvases, in one pass over a batch: all rows, or each neighbourhood."""
+    def try_all(self, canvases: list[list[int]], cache: ContextCache, stopped: Callable[[], bool]) -> list[Tensor]:
+        """Logits (C, V) of each of several canvases, in batches of at most BATCH_ROWS; of the first few if `stopped`.
+
+        Run are all rows of each, or its neighbourhood.
+        """
         n_prefix = len(cache.ids) - cache.behind
         before, after, was = n_prefix, cache.behind, 0
         if self.refresh > 1:
             if self.passes % self.refresh == 0:
                 self.denoise(torch.tensor([canvases[len(canvases) // 2]], device=cache.k.device), cache)
             before, after, was = min(WINDOW, n_prefix), min(WINDOW, cache.behind), self._n_rows
-        self.passes += 1
-        return batch_logits(self.model, cache, canvases, before, after, was)
+        at_once = max(1, BATCH_ROWS // (before + after + max(map(len, canvases))))
+        found: list[Tensor] = []
+        while len(found) < len(canvases) and not stopped():
+            some = canvases[len(found) : len(found) + at_once]
+            found += batch_logits(self.model, cache, some, before, after, was)
+            self.passes += 1
+        return found
 
     def run(self, cache: ContextCache, rows: list[int], before: int, after: int) -> Tensor:
         """Hidden rows of the last `before` rows of the prefix, the first `after` of the suffix, and the canvas."""

@@ -47,12 +47,15 @@ def decode(
     """Drafts of `canvas`, the last one `done`; its length chosen first where nothing tells it."""
     until_s = None if request.deadline_ms is None else time.perf_counter() + request.deadline_ms / 1000
     placed, tried = InPlace(model, canvas.end_id, refresh), list[Draft]()
-    for n_rows in lengths(placed, cache, canvas, request, cancelled):
-        left_ms = None if until_s is None else max(0.0, (until_s - time.perf_counter()) * 1000)
-        if tried and left_ms == 0:
+
+    def left_ms() -> float | None:
+        return None if until_s is None else max(0.0, (until_s - time.perf_counter()) * 1000)
+
+    for n_rows in lengths(placed, cache, canvas, request, lambda: cancelled() or left_ms() == 0):
+        if tried and left_ms() == 0:
             break
         before, steps, done = placed.passes, tried[-1].step if tried else 0, False
-        for draft in run(placed, cache, fitted(canvas, n_rows), policy, request, left_ms, cancelled):
+        for draft in run(placed, cache, fitted(canvas, n_rows), policy, request, left_ms(), cancelled):
             passes, done = before + draft.forward_passes, draft.done
             draft = dataclasses.replace(draft, step=steps + draft.step, forward_passes=passes)
             if not done:
@@ -83,7 +86,7 @@ def run(
 
 
 def lengths(
-    placed: InPlace, cache: ContextCache, canvas: Canvas, request: InfillRequest, cancelled: Callable[[], bool]
+    placed: InPlace, cache: ContextCache, canvas: Canvas, request: InfillRequest, stopped: Callable[[], bool]
 ) -> list[int]:
     """Rows of a hole, what is to be decoded first in front; more than one where the next is worth a try."""
     longest = max(stop - start for start, stop in canvas.holes)
@@ -93,10 +96,8 @@ def lengths(
         return [FIRST_ROWS]
     if ends_with_its_line(request):
         return [LINE_ROWS]
-    if cancelled():
-        return [longest]
-    found = by_confidence(placed, cache, canvas, longest)
-    return found[: MOST_DECODED if request.breaks else 1]
+    found = [] if stopped() else by_confidence(placed, cache, canvas, longest, stopped)
+    return found[: MOST_DECODED if request.breaks else 1] or [longest]
 
 
 def rows_begun(canvas: Canvas, start: Start) -> int:
@@ -121,23 +122,20 @@ def fitted(canvas: Canvas, n_rows: int) -> Canvas:
     return found
 
 
-def by_confidence(placed: InPlace, cache: ContextCache, canvas: Canvas, longest: int) -> list[int]:
-    """LENGTHS, that of the canvas of masks first which the model is surest of on the whole; one pass over a batch."""
-    tried = sorted({min(n, longest) for n in LENGTHS})
-    canvases = [fitted(canvas, n).ids for n in tried]
-    sure = []
-    for ids, scores in zip(
-        canvases, placed.try_all([there(ids, canvas.end_id) for ids in canvases], cache), strict=True
-    ):
-        present = ids != canvas.end_id
-        forbidden, ends = (torch.from_numpy(each[present]) for each in expand(canvas.rules(ids), canvas.flags))
-        stats = row_stats(scores.masked_fill(forbidden, -torch.inf), torch.from_numpy(ids[present]), ends)
-        masked = torch.from_numpy(ids[present] == canvas.mask_id)
-        sure.append(float(stats.probability[masked].mean()))
-    return [tried[i] for i in np.argsort(-np.array(sure), kind="stable")]
+def by_confidence(
+    placed: InPlace, cache: ContextCache, canvas: Canvas, longest: int, stopped: Callable[[], bool]
+) -> list[int]:
+    """LENGTHS, that of the canvas of masks first which the model is surest of on the whole; all in one batch."""
+    lengths = sorted({min(n, longest) for n in LENGTHS})
+    canvases = [fitted(canvas, n).ids for n in lengths]
+    tried = placed.try_all([ids[ids != canvas.end_id].tolist() for ids in canvases], cache, stopped)
+    sure = np.array([mean_confidence(canvas, ids, scores) for ids, scores in zip(canvases, tried, strict=False)])
+    return [lengths[i] for i in np.argsort(-sure, kind="stable")]
 
 
-def there(ids: np.ndarray, end_id: int) -> list[int]:
-    """The ids of the rows that are there."""
-    present: list[int] = ids[ids != end_id].tolist()
-    return present
+def mean_confidence(canvas: Canvas, ids: np.ndarray, logits: torch.Tensor) -> float:
+    """The mean probability of the likeliest tokens of the masked rows, where the canvas holds `ids`."""
+    present = ids != canvas.end_id
+    forbidden, ends = (torch.from_numpy(each[present]) for each in expand(canvas.rules(ids), canvas.flags))
+    stats = row_stats(logits.masked_fill(forbidden, -torch.inf), torch.from_numpy(ids[present]), ends)
+    return float(stats.probability[torch.from_numpy(ids[present] == canvas.mask_id)].mean())

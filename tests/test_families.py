@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cuda_ext.rules import SPECIAL, Policy
+from diffusion import inplace
 from diffusion.around import in_front, in_place
 from diffusion.backends.torch import TorchBackend
 from diffusion.blocks import Blocks, in_turn
@@ -162,11 +163,18 @@ def test_keys_of_a_suffix_that_moves_are_turned_exactly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["dream", "llada"])
-def test_lengths_tried_in_one_batch_are_what_each_alone_gives(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [2, 3])
+def test_lengths_tried_in_a_batch_are_what_each_alone_gives(
+    name: str, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, model, _ = opened(name, tmp_path)
     cache = cached(model, PREFIX + SUFFIX, len(SUFFIX))
     canvases = [CANVAS[:3], CANVAS, CANVAS[:7]]
-    for found, canvas in zip(InPlace(model, N_TOKENS, refresh=1).try_all(canvases, cache), canvases, strict=True):
+    monkeypatch.setattr(inplace, "BATCH_ROWS", at_once * (len(PREFIX + SUFFIX) + len(CANVAS)))
+    placed = InPlace(model, N_TOKENS, refresh=1)
+    together = placed.try_all(canvases, cache, lambda: False)
+    assert placed.passes == (1 if at_once == 3 else 2)
+    for found, canvas in zip(together, canvases, strict=True):
         alone = model.logits(InPlace(model, N_TOKENS, refresh=1).denoise(torch.tensor([canvas]), cache)[0])
         torch.testing.assert_close(found, alone, atol=1e-4, rtol=1e-4)
 
@@ -178,9 +186,11 @@ def test_lengths_tried_in_their_neighbourhood_are_exact_for_the_canvas_of_the_fu
     _, model, _ = opened(name, tmp_path)
     placed, cache = InPlace(model, N_TOKENS, refresh=8), cached(model, PREFIX + SUFFIX, len(SUFFIX))
     canvases = [CANVAS[:3], CANVAS[:7], CANVAS]
-    found = placed.try_all(canvases, cache)
+    found = placed.try_all(canvases, cache, lambda: False)
     assert (placed.passes, placed.full_passes) == (2, 1)
-    exact = InPlace(model, N_TOKENS, refresh=1).try_all(canvases, cached(model, PREFIX + SUFFIX, len(SUFFIX)))
+    exact = InPlace(model, N_TOKENS, refresh=1).try_all(
+        canvases, cached(model, PREFIX + SUFFIX, len(SUFFIX)), lambda: False
+    )
     torch.testing.assert_close(found[1], exact[1], atol=1e-4, rtol=1e-4)
     assert not torch.allclose(found[0], exact[0], atol=1e-3)  # its keys further away are those of seven rows
 

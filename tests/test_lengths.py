@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import textwrap
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from diffusion.engine import Engine
 from diffusion.lengths import LENGTHS, LINE_ROWS, MOST_DECODED, ends_with_its_line
+from diffusion.model.transformer import Transformer
 from diffusion.request import FROM_MASKS, Hole, InfillRequest, Start
 from tests.foreign import write
 
@@ -82,6 +84,27 @@ def test_a_run_that_is_cancelled_between_two_lengths_ends_without_a_done_draft(e
 
     drafts = list(engine.infill(replace(CALL, breaks=breaks), lambda: bool(asked)))
     assert len(asked) == 1 and not any(draft.done for draft in drafts)
+
+
+@pytest.mark.parametrize("n_looks", range(4))
+def test_no_pass_follows_once_the_run_is_stopped(n_looks: int, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped while the context is encoded, while lengths are tried, or later."""
+    passes, looks, forward = 0, 0, Transformer.forward
+
+    def counted(self: Transformer, *args: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        assert looks <= n_looks, "the run was stopped"
+        return forward(self, *args)
+
+    def cancelled() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > n_looks
+
+    monkeypatch.setattr(Transformer, "forward", counted)
+    assert not any(draft.done for draft in engine.infill(CALL, cancelled))
+    assert bool(passes) == bool(n_looks)
 
 
 def test_a_hole_whose_line_ends_behind_it_is_not_tried_with_lengths(engine: Engine) -> None:

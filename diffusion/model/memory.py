@@ -26,6 +26,7 @@ ITEM_BYTES = {"int8": 1, "bf16": 2, "bfloat16": 2, "float32": 4}
 SCALE_BYTES = 8  # of a row of an int8 matrix: its scale and its sum
 CACHES, CACHE_ROWS = 4, 256  # contexts that are kept (`diffusion.engine`), and rows behind each
 WORK_ROWS = 128  # rows of one pass
+BATCH_ROWS = 4096  # of a model that fills in place: several canvases at once, while they are no more together
 CGROUPS = (  # limit and use of a container's memory, version 2 and version 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
@@ -49,7 +50,7 @@ def needed(config: ModelConfig, precision: str, rest: str = "bf16") -> int:
     weights = sum(math.prod(shape) * item + (SCALE_BYTES * shape[0] if item == 1 else 0) for shape in matrices)
     row = 2 * config.n_layers * config.n_kv_heads * config.d_head * max(ITEM_BYTES[rest] if item == 1 else item, 2)
     caches = CACHES * (config.max_context + CACHE_ROWS) * row
-    rows = config.max_context + WORK_ROWS if config.in_place else WORK_ROWS
+    rows = max(BATCH_ROWS, config.max_context + WORK_ROWS) if config.in_place else WORK_ROWS
     work = 4 * (WORK_ROWS * config.vocab_size + 4 * rows * max(config.d_model, config.d_ff))
     largest = max(map(math.prod, matrices)) * 2  # on its way from the file
     return weights + caches + work + largest
