@@ -26,6 +26,7 @@ from diffusion.evaluate.bench_peers import (
     summary,
 )
 from diffusion.evaluate.cases import Case
+from tests.foreign import write
 
 CASE = Case("a.py:1:7", "rest_of_line", "x = f(", "1, 2)", "\ny = 2\n")
 
@@ -148,3 +149,18 @@ def test_the_last_line_is_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert list(result["medians"]) == ["llama.cpp", "ours", "ours, by token"]
     assert result["times_llama_cpp"].keys() == {"ours", "ours, by token"} and len(result["rows"]) == 6
+
+
+def test_a_causal_checkpoint_is_a_peer_and_what_cannot_decode_by_token_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("transformers")
+    write("mdlm", tmp_path / "x-mdlm")
+    write("qwen2.5-coder", tmp_path / "coder")
+    monkeypatch.setattr(bench_peers, "cached_q8", lambda path: path)
+    monkeypatch.setattr(bench_peers, "llama_cpp", lambda path, n, threads: recorder("llama.cpp", []))
+    monkeypatch.setattr(bench_peers.metadata, "version", lambda name: "0")
+    folders = ["--model", str(tmp_path / "x-mdlm"), "--baseline", str(tmp_path / "coder")]
+    assert main(["--prompts", "1", "--repeats", "1", "--threads", "1", *folders]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert list(result["medians"]) == ["llama.cpp", "ours", "coder, by token"]

@@ -156,3 +156,15 @@ def test_eval_runs_it_token_by_token_with_drafts_and_without(
         assert list(results[kind]) == ["autoregressive with drafts", "recall alone", "autoregressive"]
         alone, drafted = results[kind]["autoregressive"], results[kind]["autoregressive with drafts"]
         assert (alone["exact"], alone["edit_similarity"]) == (drafted["exact"], drafted["edit_similarity"])
+
+
+def test_eval_shows_it_as_a_baseline_beside_a_diffusion_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("qwen2.5-coder", tmp_path / "coder")
+    write("open-dcoder", tmp_path / "tiny")
+    argv = ["--holdout", str(holdout(tmp_path)), "--rest-of-line", "2", "--multi-line", "0", "--others", "0"]
+    assert main([*argv, "--model", str(tmp_path / "tiny"), "--baseline", str(tmp_path / "coder")]) == 0
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])["rest_of_line"]
+    assert list(results) == ["diffusion", "diffusion from masks", "recall alone", "coder, token by token"]
+    assert results["coder, token by token"]["forward_passes"] >= 1

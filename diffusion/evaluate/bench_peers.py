@@ -278,6 +278,7 @@ def build_parser() -> argparse.ArgumentParser:
     about = "Time completions of one line by our engine and by llama.cpp, in turns, on the same places."
     parser = argparse.ArgumentParser(prog="mezzotint bench peers", description=about)
     parser.add_argument("--model", type=Path, help="our model folder (default: the embedded one)")
+    parser.add_argument("--baseline", type=Path, help="another model folder of ours, decoded token by token")
     parser.add_argument("--gguf", type=Path, help=f"what llama.cpp runs (default: {Q8}, made of what `make base` got)")
     parser.add_argument("--files", nargs="+", type=Path, default=[], help="where to cut (default: standard library)")
     parser.add_argument("--prompts", type=int, default=20, metavar="N", help="places (default %(default)s)")
@@ -296,11 +297,16 @@ def main(argv: list[str] | None = None) -> int:
         cases = places(args.files, args.prompts, args.chars)
         peers = {"llama.cpp": llama_cpp(cached_q8(args.gguf), max_tokens, args.threads)}
         engine = Engine.load(args.model, threads=args.threads)
+        baseline = Engine.load(args.baseline, threads=args.threads) if args.baseline else None
     except (ImportError, OSError, ValueError) as error:
         hint = ": `make bench-peers` installs it, or pip install 'mezzotint[peers]'"
         print(f"mezzotint bench peers: {error}{hint * isinstance(error, ImportError)}", file=sys.stderr)
         return 2
-    peers |= {"ours": ours(engine, max_tokens), "ours, by token": ours(engine, max_tokens, by_token=True)}
+    peers["ours"] = ours(engine, max_tokens)
+    if engine.backend.config.has_causal_rows:
+        peers["ours, by token"] = ours(engine, max_tokens, by_token=True)
+    if baseline:
+        peers[f"{args.baseline.name}, by token"] = ours(baseline, max_tokens, by_token=True)
     rows = measure(peers, cases, args.repeats, args.typed)
     medians, to = summary(rows), ratios(rows, "llama.cpp")
     print(shown(rows, medians))

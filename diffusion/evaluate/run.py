@@ -63,6 +63,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, metavar="N", help="at most N problems of each of these two files")
     parser.add_argument("--model", type=Path, metavar="PATH", help="model folder (default: the embedded model)")
     parser.add_argument(
+        "--baseline", type=Path, action="append", default=[], metavar="PATH",
+        help="another model folder, decoded token by token beside it, as a causal one that fills in the middle",
+    )  # fmt: skip
+    parser.add_argument(
         "--threshold", type=float, action="append", default=[], metavar="P",
         help="also reveal every token at least this probable (may be repeated)",
     )  # fmt: skip
@@ -233,12 +237,19 @@ def main(argv: list[str] | None = None) -> int:
     try:
         cases = all_cases(args)
         engine = Engine.load(args.model)
+        baselines = {path.name: Engine.load(path) for path in args.baseline}
     except (OSError, ValueError) as error:
         print(f"mezzotint eval: {error}", file=sys.stderr)
         return 2
 
     decoders = decoders_of(engine, args.threshold)
-    results, packages = evaluate(decoders, lambda request: engine.prepare(request, never), cases, args.seed)
+    decoders |= {f"{name}, token by token": baseline.autoregress for name, baseline in baselines.items()}
+
+    def prepare(request: InfillRequest) -> None:
+        for each in (engine, *baselines.values()):
+            each.prepare(request, never)
+
+    results, packages = evaluate(decoders, prepare, cases, args.seed)
     rows = report.table(results)
     print(report.aligned(rows), report.NOTE, report.aligned(report.package_table(packages)), sep="\n\n")
     if args.markdown:
