@@ -62,7 +62,7 @@ class InPlace:
         before, after, was = n_prefix, cache.behind, 0
         if self.refresh > 1:
             if self.passes % self.refresh == 0:
-                self.denoise(torch.tensor([canvases[len(canvases) // 2]], device=cache.k.device), cache)
+                self.denoise(torch.tensor([canvases[0]], device=cache.k.device), cache)
             before, after, was = min(WINDOW, n_prefix), min(WINDOW, cache.behind), self._n_rows
         at_once = max(1, BATCH_ROWS // (before + after + max(map(len, canvases))))
         found: list[Tensor] = []

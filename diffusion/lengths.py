@@ -2,10 +2,11 @@
 
 Rule: a model that can grow and shrink its holes decides itself (`resizing.py`). For others a hole whose line ends
 behind it has LINE_ROWS, and its first line break ends it. Other holes are tried with several lengths in one batch of
-masks; the length that the model is surest of on the whole is decoded first, and the next one where its text breaks the
-file. What breaks the file, the request's `breaks` says: nothing here parses.
+masks. A model is surer of a short canvas than of a long one, whatever the text: what counts is how much surer it is
+than it usually was of that length. The best is decoded first, and the next one where its text breaks the file. What
+breaks the file, the request's `breaks` says: nothing here parses.
 
-    for draft in decode(model, cache, canvas, Policy(), request, refresh=1, cancelled=lambda: False): ...
+    for draft in decode(model, cache, canvas, Policy(), request, Usual(), refresh=1, cancelled=lambda: False): ...
 
 The mean confidence of the first step tells the length: CAL (arXiv 2602.00476).
 """
@@ -31,8 +32,23 @@ from diffusion.resizing import FIRST_ROWS, denoise_resizing
 from diffusion.vocabulary import NONE
 
 LINE_ROWS = 24  # of a canvas whose text ends with its line
-LENGTHS = (2, 4, 6, 8, 12, 16, 24, 32, 64)  # rows of a hole that are tried
+LENGTHS = (8, 4, 16, 32, 64)  # rows of a hole that are tried, in this order where confidence tells nothing
 MOST_DECODED = 3  # lengths, where the texts of the first break the file
+
+
+class Usual:
+    """How sure a model was so far of canvases of masks, by their length."""
+
+    def __init__(self) -> None:
+        self._sure: dict[int, tuple[float, int]] = {}  # sum and count
+
+    def better(self, sure: dict[int, float]) -> list[int]:
+        """Lengths, that of which the model is surer by most than usual in front; `sure` counts from now on."""
+        for length, value in sure.items():
+            total, count = self._sure.get(length, (0.0, 0))
+            self._sure[length] = total + value, count + 1
+        above = {length: value - self._sure[length][0] / self._sure[length][1] for length, value in sure.items()}
+        return sorted(above, key=lambda length: -above[length])
 
 
 def decode(
@@ -41,6 +57,7 @@ def decode(
     canvas: Canvas,
     policy: Policy,
     request: InfillRequest,
+    usual: Usual,
     refresh: int,
     cancelled: Callable[[], bool],
 ) -> Iterator[Draft]:
@@ -51,7 +68,7 @@ def decode(
     def left_ms() -> float | None:
         return None if until_s is None else max(0.0, (until_s - time.perf_counter()) * 1000)
 
-    for n_rows in lengths(placed, cache, canvas, request, lambda: cancelled() or left_ms() == 0):
+    for n_rows in lengths(placed, cache, canvas, request, usual, lambda: cancelled() or left_ms() == 0):
         if tried and left_ms() == 0:
             break
         before, steps, done = placed.passes, tried[-1].step if tried else 0, False
@@ -86,7 +103,12 @@ def run(
 
 
 def lengths(
-    placed: InPlace, cache: ContextCache, canvas: Canvas, request: InfillRequest, stopped: Callable[[], bool]
+    placed: InPlace,
+    cache: ContextCache,
+    canvas: Canvas,
+    request: InfillRequest,
+    usual: Usual,
+    stopped: Callable[[], bool],
 ) -> list[int]:
     """Rows of a hole, what is to be decoded first in front; more than one where the next is worth a try."""
     longest = max(stop - start for start, stop in canvas.holes)
@@ -96,7 +118,7 @@ def lengths(
         return [FIRST_ROWS]
     if ends_with_its_line(request):
         return [LINE_ROWS]
-    found = [] if stopped() else by_confidence(placed, cache, canvas, longest, stopped)
+    found = [] if stopped() else by_confidence(placed, cache, canvas, usual, longest, stopped)
     return found[: MOST_DECODED if request.breaks else 1] or [longest]
 
 
@@ -123,14 +145,14 @@ def fitted(canvas: Canvas, n_rows: int) -> Canvas:
 
 
 def by_confidence(
-    placed: InPlace, cache: ContextCache, canvas: Canvas, longest: int, stopped: Callable[[], bool]
+    placed: InPlace, cache: ContextCache, canvas: Canvas, usual: Usual, longest: int, stopped: Callable[[], bool]
 ) -> list[int]:
-    """LENGTHS, that of the canvas of masks first which the model is surest of on the whole; all in one batch."""
-    lengths = sorted({min(n, longest) for n in LENGTHS})
+    """LENGTHS, that of the canvas of masks first which the model is surer of than usual; all in one batch."""
+    lengths = list(dict.fromkeys(min(n, longest) for n in LENGTHS))
     canvases = [fitted(canvas, n).ids for n in lengths]
     tried = placed.try_all([ids[ids != canvas.end_id].tolist() for ids in canvases], cache, stopped)
-    sure = np.array([mean_confidence(canvas, ids, scores) for ids, scores in zip(canvases, tried, strict=False)])
-    return [lengths[i] for i in np.argsort(-sure, kind="stable")]
+    sure = (mean_confidence(canvas, ids, scores) for ids, scores in zip(canvases, tried, strict=False))
+    return usual.better(dict(zip(lengths, sure, strict=False)))
 
 
 def mean_confidence(canvas: Canvas, ids: np.ndarray, logits: torch.Tensor) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from diffusion.engine import Engine
-from diffusion.lengths import LENGTHS, LINE_ROWS, MOST_DECODED, ends_with_its_line
+from diffusion.lengths import LENGTHS, LINE_ROWS, MOST_DECODED, Usual, ends_with_its_line
 from diffusion.model.transformer import Transformer
 from diffusion.request import FROM_MASKS, Hole, InfillRequest, Start
 from tests.foreign import write
@@ -125,6 +125,13 @@ def test_a_text_to_start_from_tells_the_length(closed: bool, engine: Engine) -> 
 def test_no_length_is_longer_than_the_hole(engine: Engine) -> None:
     *_, last = engine.infill(replace(CALL, middle=(Hole(3),)), never)
     assert last.done and len(last.tokens) <= 3 < max(LENGTHS)
+
+
+def test_a_length_is_worth_what_the_model_is_surer_of_it_than_usual() -> None:
+    usual = Usual()
+    assert usual.better({8: 0.5, 4: 0.9, 16: 0.2}) == [8, 4, 16]  # nothing is known yet
+    assert usual.better({8: 0.5, 4: 0.8, 16: 0.4}) == [16, 8, 4]
+    assert usual.better({8: 0.9, 4: 0.9}) == [8, 4]
 
 
 def test_two_runs_give_the_same(engine: Engine) -> None:

@@ -30,7 +30,7 @@ class TorchBackend:
 
     def __init__(self, model: Transformer, refresh: int = 1) -> None:
         self.model, self.refresh = model, refresh
-        self.forward_passes = 0
+        self.usual, self.forward_passes = lengths.Usual(), 0
 
     @classmethod
     def load(
@@ -95,7 +95,7 @@ class TorchBackend:
     ) -> Iterator[Draft]:
         """The denoising loop."""
         if self.config.in_place:
-            drafts = lengths.decode(self.model, cache, canvas, policy, request, self.refresh, cancelled)
+            drafts = lengths.decode(self.model, cache, canvas, policy, request, self.usual, self.refresh, cancelled)
             return self._counted(drafts)
         blocks = Blocks(self.model) if self.config.on_grid else None
         return self._counted(
