@@ -83,7 +83,7 @@ def decode(
         if draft.reason == UNSURE or request.breaks is None or not request.breaks(draft.text):
             yield draft
             return
-    if tried:  # none is better than the first
+    if tried and not cancelled():  # none is better than the first
         yield dataclasses.replace(tried[0], step=tried[-1].step, forward_passes=tried[-1].forward_passes)
 
 
