@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from scripts import rule, sharpens
-from vscode import ACCEPT_LINE, EXTENSION, ROOT, Code, Seen, missing, server_command, vscode
+from vscode import ACCEPT_LINE, ASKED, EXTENSION, ROOT, Code, Seen, missing, server_command, vscode
 
 pytestmark = pytest.mark.editors
 
@@ -33,6 +33,7 @@ RULES = (
 )
 NEXT_WORD, BY_HAND = "Control+ArrowRight", "Alt+Backslash"
 NEXT_CANDIDATE, PREVIOUS_CANDIDATE = "Alt+BracketRight", "Alt+BracketLeft"
+ACCEPTED = "Notification 'mezzotint/didAccept'"
 CHANGED = "workspace/didChangeConfiguration"
 STILL_MS = 300  # of a screen that shows the server's last answer
 
@@ -48,6 +49,7 @@ def code(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
         "main.py": MAIN,
         "crlf.py": MAIN.replace("\n", "\r\n"),
         "lines.py": MAIN,
+        "draft.py": MAIN,
         "notes.txt": "one two three\n",
     }
     with vscode(EDITORS, tmp_path_factory.mktemp("vscode"), files) as one:
@@ -133,7 +135,7 @@ def test_tab_accepts_all_and_undo_takes_it_back_in_one_step(code: Code, name: st
     assert code.text(name) == with_line("self." + final)
     code.press("Control+Z")
     assert code.text(name) == DEMO
-    assert "Notification 'mezzotint/didAccept'" in code.server_log(code.server_pid())
+    assert ACCEPTED in code.server_log(code.server_pid())
 
 
 def test_the_next_word_is_accepted_and_the_rest_stays(code: Code, name: str) -> None:
@@ -203,14 +205,29 @@ def test_escape_dismisses_a_draft_and_nothing_follows(code: Code, name: str) -> 
     assert code.text(name) == DEMO
 
 
-def test_tab_on_a_draft_inserts_the_final_text(code: Code, name: str) -> None:
-    code.script.says(SLOW)
+def test_tab_on_a_draft_inserts_what_is_drawn(code: Code, name: str) -> None:
+    seen = "currency = None"
+    code.script.says(rule("self.", [[seen, 0]], SELF, pass_ms=600))  # the final text is another one
     code.type(".")
-    code.do("pressAt", "draft", "Tab")
-    code.until(lambda seen: not seen_suggestion(seen))
-    assert code.text(name) == with_line("self." + SELF)
+    n_accepted = code.server_log(code.server_pid()).count(ACCEPTED)
+    code.until(lambda now: now["draft"] == seen)
+    code.press("Tab")
+    code.until(lambda now: f"        self.{seen}" in now["lines"])
+    assert code.text(name) == with_line("self." + seen)
+    code.until(lambda now: code.server_log(code.server_pid()).count(ACCEPTED) == n_accepted + 1)
     code.press("Control+Z")
     assert code.text(name) == DEMO
+
+
+def test_tab_on_a_draft_of_several_lines_inserts_the_first_which_is_drawn(code: Code) -> None:
+    code.script.says(sharpens("def main():\n    ", "\n    ".join(BODY), pass_ms=600))
+    code.open("draft.py", len(MAIN.splitlines()), 1)
+    code.press("End")
+    code.press("Enter")
+    code.until(lambda now: now["draft"] == BODY[0] + "  …")
+    code.press("Tab")
+    code.until(lambda now: f"    {BODY[0]}" in now["lines"])
+    assert code.text("draft.py") == MAIN + f"    {BODY[0]}\n"
 
 
 def test_leaving_the_editor_takes_the_draft_away(code: Code, name: str) -> None:
@@ -383,18 +400,46 @@ def test_a_server_that_cannot_start_is_one_message(code: Code, name: str) -> Non
     code.do("command", "Notifications: Clear All Notifications")
 
 
-def test_typing_what_a_draft_says_keeps_the_rest_of_it(code: Code, name: str) -> None:
+def test_typing_what_a_draft_says_keeps_the_rest_of_it_until_the_slow_answer_is_there(code: Code, name: str) -> None:
+    """The answer takes longer than VS Code waits: 0.75 s behind a letter."""
     first, rest = SELF[0], SELF[1:]
     code.script.says(SLOW, sharpens("self." + first, rest, pass_ms=600))
     code.type(".")
     code.until(lambda seen: seen["draft"] == SELF)
     code.frames()
+    asked = code.n_asked()
     code.type(first)
-    code.until(
-        lambda seen: seen["draft"] != SELF
-    )  # that the answer follows is not waited for: VS Code may drop a slow one
-    assert code.frames()[0]["draft"] == rest
+    code.until(lambda seen: seen["ghost"] == rest)
+    assert all(seen_suggestion(frame) == rest for frame in code.frames())
+    assert code.n_asked() == asked + 1
+    assert not stopped(code)
     assert code.text(name) == with_line("self." + first)
+
+
+def stopped(code: Code) -> bool:
+    """Whether the request that was made last has been cancelled."""
+    return "cancelRequest" in code.server_log(code.server_pid()).rpartition(ASKED)[2]
+
+
+def test_a_slow_answer_to_a_text_that_changed_meanwhile_is_not_shown(code: Code, name: str) -> None:
+    first, rest = SELF[0], SELF[1:]
+    code.script.says(SLOW, sharpens("self." + first, rest, pass_ms=600), rule("", ""))
+    asked = code.n_asked()
+    code.do("type", "." + first, 100)
+    code.until(lambda seen: seen["draft"] == rest and seen["shaded"])
+    code.press("Home")
+    code.until(lambda seen: stopped(code))
+    nothing_follows_now(code)
+    assert code.n_asked() >= asked + 1
+    assert code.text(name) == with_line("self." + first)
+
+
+def nothing_follows_now(code: Code) -> None:
+    """Nothing is drawn, after the time that the slowest answer takes."""
+    code.until(lambda seen: not seen_suggestion(seen))
+    code.frames()
+    time.sleep(STILL_MS / 1000)
+    assert not any(map(seen_suggestion, code.frames()))
 
 
 def setting(code: Code, **changed: object) -> None:
