@@ -20,7 +20,7 @@ from diffusion.confidence import cut, settled
 from diffusion.recall import starts
 from diffusion.request import FROM_MASKS, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
 from lsp_server.options import Options
-from lsp_server.suggest import cells, cleanup, context, holes, indentation, judging, live, prose, refusals, silence
+from lsp_server.suggest import cells, cleanup, context, fitting, holes, judging, live, prose, refusals, silence
 from lsp_server.suggest.candidates import ALTERNATIVE, Infills, propose
 from lsp_server.suggest.drafts import Suggestion
 from lsp_server.suggest.holes import Plan
@@ -167,7 +167,7 @@ def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Ca
     exact = engine.info.get("policy") == "verdict"
     done: list[str] = []
     drafts = propose(
-        indentation.in_style(engine, place.snapshot, place.plan),
+        fitting.to_place(engine, place.snapshot, place.plan),
         request,
         partial(judging.judged, place),
         cancelled,

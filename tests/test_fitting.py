@@ -1,4 +1,4 @@
-"""Drafts in the indentation of their document."""
+"""Drafts as they would be typed at their place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusion.request import Draft
-from lsp_server.suggest.indentation import converted, converted_draft, moved, unit_of
+from lsp_server.suggest.fitting import converted, fitted, fitted_draft, moved, unit_of
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,36 @@ def test_spans_and_tokens_stay_on_their_text() -> None:
     text = "if a:\n        b(c)\n    d()"
     at = text.index("b(c)"), text.index("d()")
     tokens = ((0, 5, 0.9), (5, at[0], 0.8), (at[0], at[0] + 4, 0.7), (at[0] + 4, len(text), 0.6))
-    draft = converted_draft(Draft(1, text, ((at[0], at[0] + 4), at), 0.5, 1, tokens=tokens), "\t", "\t")
+    draft = fitted_draft(Draft(1, text, ((at[0], at[0] + 4), at), 0.5, 1, tokens=tokens), "\t", "\t")
     assert draft.text == "if a:\n\t\tb(c)\n\td()"
     assert [draft.text[a:b] for a, b in draft.masked] == ["b(c)", "b(c)\n\t"]
     assert [draft.text[a:b] for a, b, _ in draft.tokens] == ["if a:", "\n\t\t", "b(c)", "\n\td()"]
+
+
+@pytest.mark.parametrize(
+    ("left", "text", "expected"),
+    [
+        ("for i in ", "  range(3)", "range(3)"),
+        ("total = ", "total = add(a)", "add(a)"),
+        ("    return ", "return a", "a"),
+        ("    return ", "returned", "returned"),
+        ("x = ", "x = 1", "x = 1"),  # too little to tell
+        ("max(", "max(a, b), c)", "max(a, b), c)"),
+        ("    ", "    a = 1", "    a = 1"),  # a deeper line
+        ("x =", " 1", " 1"),
+        ("", "a", "a"),
+    ],
+)
+def test_what_the_line_says_already_is_not_said_again(left: str, text: str, expected: str) -> None:
+    assert fitted(text, left, "    ") == expected
+
+
+def test_spans_stay_on_their_text_where_its_beginning_goes() -> None:
+    tokens = ((0, 5, 0.9), (5, 8, 0.8), (8, 12, 0.7), (12, 14, 0.6))
+    draft = fitted_draft(Draft(1, "total = add(a)", ((0, 5), (12, 14)), 0.5, 1, tokens=tokens), "total = ", "")
+    assert draft.text == "add(a)"
+    assert draft.masked == ((4, 6),)
+    assert [draft.text[a:b] for a, b, _ in draft.tokens] == ["add(", "a)"]
 
 
 @given(st.text(" \ta:(\n", max_size=40), st.sampled_from(["\t", "  ", "    "]), st.sampled_from(["", "\t", "    "]))

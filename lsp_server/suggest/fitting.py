@@ -1,11 +1,12 @@
-r"""Indentation: lines of a draft that are indented by tabs in a file of spaces, or the other way round.
+r"""Fitting: a draft as it would be typed at its place: without what the line says already, in the file's indentation.
 
-Rule: pure; drafts are converted before anything else looks at them, spans and all, so that what is shown, remembered
-and denoised again is the document's own. Where a file mixes both, or a line's level is not clear, nothing is changed,
+Rule: pure; drafts are fitted before anything else looks at them, spans and all, so that what is shown, remembered and
+denoised again is the same. Where a file mixes tabs and spaces, or a line's level is not clear, its indentation stays,
 and cleanup cuts what does not fit.
 
-    converted("if a:\n    b()", "\t", base="")   ->  "if a:\n\tb()"
-    InStyle(engine, "\t", base="").infill(request, cancelled)      # an engine whose drafts are converted
+    fitted("  range(3)", "for i in ", unit="    ")    ->  "range(3)"
+    fitted("if a:\n    b()", "", unit="\t")           ->  "if a:\n\tb()"
+    Fitted(engine, left, unit).infill(request, cancelled)      # an engine whose drafts fit
 """
 
 from __future__ import annotations
@@ -26,29 +27,29 @@ TAB = "\t"
 WIDTHS = (4, 2, 8, 3)  # of a level, in spaces, that models write
 SEEN_CHARS = 8000  # of the document, on each side of the hole
 _OPENS = re.compile(r"[:{(\[]\s*$")  # the end of a line below which the next one is a level deeper
+_TELLING = re.compile(r"\w{3}")  # so much of a line that is said again is no chance
 _LEADING = re.compile(r"[ \t]*")
 
 
 @dataclass(frozen=True)
-class InStyle:
-    """An engine whose drafts have the indentation of the document; `base` is that of the line with the hole."""
+class Fitted:
+    """An engine whose drafts fit behind `left`, the line before the hole, in a document with this indentation."""
 
     engine: Infills
+    left: str
     unit: str
-    base: str
 
     def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
-        """Drafts of the engine, converted."""
+        """Drafts of the engine, fitted."""
         for draft in self.engine.infill(request, cancelled):
-            yield converted_draft(draft, self.unit, self.base)
+            yield fitted_draft(draft, self.left, self.unit)
 
 
-def in_style(engine: Infills, snapshot: Snapshot, plan: Plan) -> Infills:
-    """The engine, with drafts in the style of a document, if that has one."""
+def to_place(engine: Infills, snapshot: Snapshot, plan: Plan) -> Fitted:
+    """The engine, with drafts that fit into a document."""
     text = snapshot.text
     unit = unit_of(text[max(0, plan.start - SEEN_CHARS) : plan.end + SEEN_CHARS].splitlines())
-    line = text[text.rfind("\n", 0, plan.start) + 1 : plan.start]
-    return InStyle(engine, unit, leading(line)) if unit else engine
+    return Fitted(engine, text[text.rfind("\n", 0, plan.start) + 1 : plan.start], unit)
 
 
 def leading(line: str) -> str:
@@ -67,23 +68,40 @@ def unit_of(lines: list[str]) -> str:
     return " " * steps.most_common(1)[0][0] if kinds == {" "} and steps else ""
 
 
-def converted_draft(draft: Draft, unit: str, base: str) -> Draft:
-    """The draft with its text converted and its spans where that is now."""
-    text = converted(draft.text, unit, base)
+def fitted_draft(draft: Draft, left: str, unit: str) -> Draft:
+    """The draft with its text fitted and its spans where that is now."""
+    text = fitted(draft.text, left, unit)
     if text == draft.text:
         return draft
-    places = moved(draft.text, text)
+    n_said = said_already(draft.text, left)
+    places = [0] * n_said + moved(draft.text[n_said:], text)
     masked = tuple((places[a], places[b]) for a, b in draft.masked if places[a] < places[b])
     tokens = tuple((places[a], places[b], chance) for a, b, chance in draft.tokens if places[a] < places[b])
     return dataclasses.replace(draft, text=text, masked=masked, tokens=tokens)
 
 
+def fitted(text: str, left: str, unit: str) -> str:
+    """The text as it fits behind `left`."""
+    return converted(text[said_already(text, left) :], unit, leading(left))
+
+
+def said_already(text: str, left: str) -> int:
+    """How many characters at the beginning of a text repeat a line that ends in a blank: the blank, or all of it."""
+    said = left.strip(" \t")
+    if not said or left[-1] not in " \t":
+        return 0
+    line = text.lstrip(" \t")
+    again = line.removeprefix(said)
+    doubled = len(again) < len(line) and again[:1] in (" ", "\t") and _TELLING.search(said)
+    return len(text) - len(again.lstrip(" \t") if doubled else line)
+
+
 def converted(text: str, unit: str, base: str) -> str:
-    """The text with its further lines in the document's indentation; as it is, where their levels are not clear."""
+    """The text with its further lines in the document's indentation, where their levels are clear below `base`."""
     first, *lines = text.split("\n")
     other = " " if unit == TAB else TAB
     indents = [leading(line) for line in lines if line.strip()]
-    if set(base) - set(unit) or not indents or set("".join(indents)) != {other}:
+    if not unit or set(base) - set(unit) or not indents or set("".join(indents)) != {other}:
         return text
     n_base = len(base) // len(unit)
     for width in (1,) if other == TAB else WIDTHS:
