@@ -328,6 +328,33 @@ def test_after_a_line_is_accepted_the_rest_needs_no_forward_pass(code: Code) -> 
     code.press("Escape")
 
 
+def test_a_line_is_accepted_with_text_to_the_right_and_that_stays(code: Code, name: str) -> None:
+    log = code.folder / "asked-line-right"
+    code.script.says(sharpens("(", "name, items", pass_ms=20), rule("", "~"), asked=str(log))
+    code.type(".items = dict(")  # VS Code closes the bracket
+    code.until(lambda seen: seen["ghost"] == "name, items")
+    n_runs = n_lines(log)
+    code.press(ACCEPT_LINE)
+    code.until(lambda seen: not seen["ghost"] and "        self.items = dict(name, items)" in seen["lines"])
+    time.sleep(STILL_MS / 1000)
+    assert not seen_suggestion(code.look())
+    assert n_lines(log) == n_runs
+    assert code.text(name) == with_line("self.items = dict(name, items)")
+
+
+def test_moving_away_and_back_shows_nothing_once_more(code: Code, name: str) -> None:
+    """microsoft/vscode #235977: it came again, and then nothing took it away."""
+    ghost(code)
+    code.press("ArrowUp")
+    code.until(lambda seen: not seen_suggestion(seen))
+    code.frames()
+    code.press("ArrowDown")
+    time.sleep(STILL_MS / 1000)
+    assert not any(map(seen_suggestion, code.frames()))
+    code.press("Escape")
+    assert not seen_suggestion(code.look())
+
+
 def n_lines(log: Path) -> int:
     """How often the engine was asked."""
     return len(log.read_text().splitlines())
