@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -51,6 +52,7 @@ def code(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
         "lines.py": MAIN,
         "draft.py": MAIN,
         "notes.txt": "one two three\n",
+        "cells.ipynb": notebook("import os\nnames = os.listdir()", "print(names)\nvalue = "),
     }
     with vscode(EDITORS, tmp_path_factory.mktemp("vscode"), files) as one:
         one.script.says(*RULES)
@@ -58,6 +60,20 @@ def code(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
         one.open("first.py", LINE, COLUMN)
         asks(one)
         yield one
+
+
+def notebook(*cells: str) -> str:
+    """A notebook with code cells, as Jupyter writes it."""
+    kept = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+    language = {"language_info": {"name": "python"}}
+    return json.dumps(
+        {
+            "cells": [{**kept, "source": cell} for cell in cells],
+            "metadata": language,
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+    )
 
 
 def asks(code: Code) -> None:
@@ -353,6 +369,25 @@ def test_moving_away_and_back_shows_nothing_once_more(code: Code, name: str) -> 
     assert not any(map(seen_suggestion, code.frames()))
     code.press("Escape")
     assert not seen_suggestion(code.look())
+
+
+def test_a_notebooks_cell_is_completed_and_the_model_sees_the_cells_above(code: Code) -> None:
+    log = code.folder / "asked-cell"
+    code.script.says(sharpens("value = ", "compute(names)", pass_ms=20), rule("", "~"), asked=str(log))
+    code.do("open", "cells.ipynb")
+    code.do("click", '.notebookOverlay .view-line:has-text("value")')
+    code.press("Control+End")
+    code.press("Backspace")
+    code.type(" ")
+    code.until(lambda seen: seen["ghost"] == "compute(names)")
+    code.press("Tab")
+    code.until(lambda seen: "value = compute(names)" in seen["lines"])
+    cells = json.loads(code.text("cells.ipynb"))["cells"]
+    assert ["".join(cell["source"]) for cell in cells] == [
+        "import os\nnames = os.listdir()", "print(names)\nvalue = compute(names)",
+    ]  # fmt: skip
+    asked = [json.loads(line)["prefix"] for line in log.read_text().splitlines()]
+    assert "import os\nnames = os.listdir()\n\nprint(names)\nvalue = " in asked
 
 
 def n_lines(log: Path) -> int:
