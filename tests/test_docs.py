@@ -65,6 +65,14 @@ def test_every_fault_of_the_review_names_tests_that_exist() -> None:
     assert {f"B{i}" for i in range(1, 27)} | {f"H{i}" for i in range(1, 12)} <= set(rows)
 
 
+def test_every_public_report_names_tests_that_exist() -> None:
+    page = ROOT / "docs/reports.md"
+    assert not missing_tests(page)
+    rows = re.findall(r"^\| (.*) \|$", page.read_text(encoding="utf-8"), re.M)[2:]
+    assert len(rows) >= 15
+    assert all("::test_" in row.split(" | ")[-1] for row in rows)
+
+
 BY_NAME = [ROOT / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs/glossary.md")]
 SHORT = re.compile(
     r"`((?:[\w.-]+/)*[\w-]+\.(?:py|cpp|h|lua|ts|el|md|toml|json))`"
