@@ -10,6 +10,7 @@ compared, not counts, because a candidate may mend one error and bring another.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -58,14 +59,17 @@ def brought(old: list[Place], new: list[Place], start: int, stop: int, length: i
     def moved(byte: int) -> Place:  # an error at the hole itself may now be before or after what fills it
         return (byte, byte) if byte < start else (byte + shift,) * 2 if byte > stop else (start, end)
 
-    places = [(moved(a), moved(b)) for a, b in old]
+    places = [(moved(a), moved(b)) for a, b in old]  # in order, and none in another
+    begins = {byte for begin, _ in places for byte in begin}
+    firsts = [begin[0] for begin, _ in places]
     unfinished = any(a <= stop and b >= start for a, b in old)
 
     def is_old(a: int, b: int) -> bool:
-        if unfinished and a == b >= end:
+        if a in begins or (unfinished and a == b >= end):
             return True
+        before = bisect_right(firsts, b)
         outside = b <= start or a >= end
-        return any(a in begin or (outside and begin[0] <= b and a <= last[1]) for begin, last in places)
+        return outside and before > 0 and a <= places[before - 1][1][1]
 
     return [(a, b) for a, b in new if not is_old(a, b)]
 
