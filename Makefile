@@ -32,7 +32,7 @@ demo: $(VENV)/.run ## complete a real file in the terminal with the embedded mod
 test: $(VENV)/.dev ## install what the tests need and run them
 	$(BIN)/python -m pytest
 
-test-wheel: $(VENV)/.dev ## build the wheel, install it into empty environments and complete with it in a hostile folder
+test-wheel: $(VENV)/.dev ## build the wheel, install it into empty environments of the oldest and the newest Python (REQUIRE_PYTHONS=1: none may be missing), complete in a hostile folder
 	$(BIN)/python -m pytest -m wheel
 
 # The lowest versions of what we name, the newest of what those need; torch is no part of it.

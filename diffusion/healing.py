@@ -1,4 +1,4 @@
-"""Token healing: where the cursor stands inside a token, that token is given back to the model.
+"""Token healing: a token that the cursor cuts is predicted again, and must start with what was typed of it.
 
 Rule: the context ends, and goes on, at a border that the tokenizer would have chosen; the text between that border
 and the cursor (an `Edge`) becomes a constraint: the canvas begins, or its hole ends, with a token that contains it.

@@ -1,7 +1,7 @@
 """The language server: every LSP method it answers, each a thin shell over `Session`.
 
     editor -> server.py -> session.py (text/documents) -> worker.py -> suggest/completion.py (holes, context, related)
-           -> engine.infill -> Draft -> suggest/ (candidates, cleanup, drafts) -> session.py -> editor
+           -> engine.infill -> Draft -> suggest/ (candidates, judging, drafts) -> session.py -> editor
 
 Rule: nothing here imports torch; the model thread does, after `initialize` has been answered.
 

@@ -258,6 +258,22 @@ def test_files_that_are_wrong_are_one_sentence(tmp_path: Path) -> None:
             open_tensors(tmp_path)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_numbers_are_refused(dtype: str, value: float, tmp_path: Path) -> None:
+    checkpoint("llama, group of three", tmp_path)
+    tensors = load_file(tmp_path / SINGLE)
+    name = "model.layers.1.mlp.up_proj.weight"
+    tensors[name][3, 5] = value
+    save_file({n: tensor.to(getattr(torch, dtype)) for n, tensor in tensors.items()}, tmp_path / SINGLE)
+    weight = open_folder(tmp_path).weights()["blocks.1.gate_up.weight"]
+    for read in (weight.float32, weight.words):  # as torch, and as the native libraries read it
+        with pytest.raises(ValueError, match=f"{name} holds infinite values"):
+            read()
+    with pytest.raises(ValueError, match="damaged"):
+        load_model(tmp_path)
+
+
 def load_file_from(content: bytes, folder: Path) -> dict[str, Tensor]:
     (folder / SINGLE).write_bytes(content)
     return load_file(folder / SINGLE)

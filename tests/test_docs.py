@@ -51,6 +51,28 @@ def test_every_row_of_the_threat_model_names_a_test_that_exists() -> None:
             assert f"def {named[2]}(" in (ROOT / named[1]).read_text(encoding="utf-8"), row
 
 
+def missing_tests(page: Path) -> list[str]:
+    """The tests that a page names and that do not exist."""
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", page.read_text(encoding="utf-8"))
+    assert len(named) > 20, page
+    return [name for path, name in named if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")]
+
+
+def test_every_fault_of_the_review_names_tests_that_exist() -> None:
+    page = ROOT / "docs/review-fixes.md"
+    assert not missing_tests(page)
+    rows = re.findall(r"^\| ([BAH]\d+) \|", page.read_text(encoding="utf-8"), re.M)
+    assert {f"B{i}" for i in range(1, 27)} | {f"H{i}" for i in range(1, 12)} <= set(rows)
+
+
+def test_every_public_report_names_tests_that_exist() -> None:
+    page = ROOT / "docs/reports.md"
+    assert not missing_tests(page)
+    rows = re.findall(r"^\| (.*) \|$", page.read_text(encoding="utf-8"), re.M)[2:]
+    assert len(rows) >= 15
+    assert all("::test_" in row.split(" | ")[-1] for row in rows)
+
+
 BY_NAME = [ROOT / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs/glossary.md")]
 SHORT = re.compile(
     r"`((?:[\w.-]+/)*[\w-]+\.(?:py|cpp|h|lua|ts|el|md|toml|json))`"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from lsp_server.suggest.feedback import broken_spans, errors_of, sound_part
+from lsp_server.suggest.feedback import broken_spans, brought, errors_of, sound_part
 from lsp_server.suggest.holes import plan_at
 from lsp_server.text.documents import snapshot
 
 
-def broken(code: str, text: str) -> list[str]:
+def broken(code: str, text: str, language: str = "python") -> list[str]:
     """The parts of `text` that break the code at the mark."""
-    taken = snapshot("file:///a.py", code.replace("¦", ""), "python")
+    taken = snapshot("file:///a", code.replace("¦", ""), language)
     plan = plan_at(taken, code.index("¦"))
     assert plan is not None
     return [text[start:stop] for start, stop in broken_spans(taken, plan, text)]
@@ -41,6 +41,46 @@ def test_what_breaks_nothing_new_is_sound(code: str, text: str) -> None:
 )
 def test_what_breaks_a_file_that_parsed_is_found(code: str, text: str) -> None:
     assert broken(code, text)
+
+
+BROKEN_ABOVE = "a = 1 +\nx = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "span"),
+    [
+        ("class A:\n    def f(self):\n        self.¦\n\n    def g(self):\n        pass\n", "x = = 1", "="),
+        ("def f():\n    if x¦\n    return 1\n", ":\n        y = )", "y = )"),
+        (BROKEN_ABOVE + "def f():\n    if x¦\n    return 1\n", ":\n        y = )", "y = )"),
+        ("const f = () => {\n  g(¦\n}\n", "a); b = ];", "= ]"),
+    ],
+)
+def test_a_text_that_mends_one_error_and_makes_another_is_broken(code: str, text: str, span: str) -> None:
+    language = "javascript" if "const" in code else "python"
+    assert any(span in part for part in broken(code, text, language))
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (BROKEN_ABOVE + "if y:\n    b = ¦\nc = 2\n", "3"),
+        ("b = ¦\nc = 2\n" + BROKEN_ABOVE, "f(3)"),  # the error below moves
+        ("def f(a,¦\n", " b,"),  # a header that goes on, as before
+        ("const f = () => {\n  if (a¦\n}\n", ") {"),  # the brace is closed later, as it was to be before
+        ("x = f(\ny = ¦\n", "1"),
+    ],
+)
+def test_an_error_that_was_there_before_is_not_blamed_on_the_text(code: str, text: str) -> None:
+    assert broken(code, text, "javascript" if "const" in code else "python") == []
+
+
+def test_the_places_of_errors_are_compared_and_not_their_number() -> None:
+    hole = (10, 12)
+    assert brought([(3, 4), (20, 25)], [(3, 4), (23, 28)], *hole, length=5) == []
+    assert brought([(3, 4), (20, 25)], [(11, 12)], *hole, length=5) == [(11, 12)]
+    assert brought([(20, 25)], [(30, 31)], *hole, length=5) == [(30, 31)]
+    assert brought([(12, 12)], [(15, 15)], *hole, length=5) == []
+    assert brought([], [], *hole, length=5) == []
 
 
 def test_the_broken_span_lies_where_the_error_is() -> None:

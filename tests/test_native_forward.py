@@ -193,6 +193,7 @@ def test_an_unknown_tensor_and_a_wrong_size_are_named() -> None:
         ({"d_head": 15}, "must be even"),
         ({"vocab_size": -1}, "below 1"),
         ({"d_ff": 1 << 17}, "too large"),
+        ({"vocab_size": (1 << 20) + 1}, "too large"),
         ({"norm_eps": float("nan")}, "norm_eps"),
         ({"canvas_sees": 0}, "see themselves"),
         ({"flags": 32}, "not known"),

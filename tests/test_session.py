@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from graphlib import CycleError, TopologicalSorter
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -232,3 +236,51 @@ def test_the_event_loop_neither_parses_nor_plans_nor_asks_the_disk(monkeypatch: 
     assert [one.text for one in asyncio.run(run()) or []] == ["one"]
     assert threads == {name: {"model"} for name in threads}
     assert len(threads) == 7
+
+
+def test_a_request_goes_down_the_files_and_comes_back_to_none_but_the_session() -> None:
+    """One walk: what a file asks of another never leads back to it; session.py alone is told of drafts on the way."""
+    calls: set[tuple[str, str]] = set()
+
+    def seen(frame: FrameType, event: str, _: object) -> None:
+        caller = frame.f_back
+        while caller is not None and file_of(caller) is None:  # a library between two of our files
+            caller = caller.f_back
+        called, by = file_of(frame), caller and file_of(caller)
+        if event == "call" and called and by and called != by:
+            calls.add((by, called))
+
+    async def run() -> list[Suggestion] | None:
+        session = Session(lambda options: Scripted("one"), lambda method, params: None, lambda message: None)
+        session.configure({"drafts": True, "minConfidencePercent": 0}, "utf-32")
+        for name in ("a", "b"):
+            session.opened(f"file:///{name}.py", 1, "python", "x = value\n")
+        session.changed("file:///a.py", 2, [Edit((0, 4), (0, 9), "")])
+        try:
+            return await session.complete(session.look("file:///a.py", 0, 4))
+        finally:
+            session.worker.end()
+
+    threading.setprofile(seen)  # of the model thread, which starts in there
+    sys.setprofile(seen)
+    try:
+        found = asyncio.run(run())
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]
+    assert [one.text for one in found or []] == ["one"]
+    below: dict[str, set[str]] = {}
+    for by, called in calls:
+        if "lsp_server/session.py" not in (by, called):
+            below.setdefault(by, set()).add(called)
+    assert {"lsp_server/suggest/completion.py", "lsp_server/suggest/candidates.py"} <= below.keys()
+    try:
+        list(TopologicalSorter(below).static_order())
+    except CycleError as error:
+        raise AssertionError(f"the walk comes back: {error.args[1]}") from None
+
+
+def file_of(frame: FrameType) -> str | None:
+    """The file of the server that a frame runs in."""
+    _, found, name = frame.f_code.co_filename.replace(os.sep, "/").rpartition("/lsp_server/")
+    return f"lsp_server/{name}" if found else None

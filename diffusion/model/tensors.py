@@ -25,6 +25,8 @@ from diffusion.model.config import ModelConfig, read_json
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SCALE = ".scale"  # behind the name of an int8 matrix
 ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4, "I8": 1}
+EXPONENT = {"BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00), "F32": ("<u4", 0x7F800000)}  # all ones: infinite, or none
+CHECKED_AT_ONCE = 1 << 20  # values
 MAX_HEADER_BYTES = 100_000_000  # of a safetensors file, as the format has it
 IGNORED = (".rotary_emb.inv_freq",)  # buffers that some checkpoints carry
 
@@ -59,8 +61,9 @@ LLADA = {
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """One tensor of a file: its type and shape, and where its bytes are."""
+    """One tensor of a file: its name, type and shape, and where its bytes are."""
 
+    name: str
     dtype: str
     shape: tuple[int, ...]
     file: RawIOBase
@@ -68,7 +71,7 @@ class Stored:
     n_bytes: int
 
     def read(self) -> np.ndarray:
-        """Its bytes (uint8); ValueError if the file has become shorter, or cannot be read any more."""
+        """Its bytes (uint8); ValueError if the file has become shorter or cannot be read, or a value is no number."""
         data = np.empty(self.n_bytes, dtype=np.uint8)
         rest = data.data
         try:
@@ -79,6 +82,8 @@ class Stored:
             raise ValueError(f"a file of weights cannot be read any more: {error}") from error
         if rest:
             raise ValueError("a file of weights has become shorter while it was read")
+        if not finite(self.dtype, data):
+            raise ValueError(f"the weights are damaged: {self.name} holds infinite values, or some that are no numbers")
         return data
 
 
@@ -109,6 +114,16 @@ class Weight:
             return None
         pairs = [(s.read().view("i1").reshape(s.shape), as_float32(scale, None)) for s, scale in self.parts if scale]
         return np.concatenate([q for q, _ in pairs]), np.concatenate([scale for _, scale in pairs])
+
+
+def finite(dtype: str, data: np.ndarray) -> bool:
+    """Whether all values are numbers, none of them infinite; one that is not makes every text nonsense."""
+    if dtype not in EXPONENT:
+        return True
+    kind, ones = EXPONENT[dtype]
+    words = data.view(kind)
+    parts = (words[at : at + CHECKED_AT_ONCE] for at in range(0, len(words), CHECKED_AT_ONCE))
+    return not any(((part & ones) == ones).any() for part in parts)
 
 
 def as_float32(stored: Stored, scale: Stored | None) -> np.ndarray:
@@ -160,7 +175,7 @@ def read_shard(path: Path) -> Iterator[tuple[str, Stored]]:
         for name, entry in header.items():
             if name != "__metadata__":
                 dtype, shape, first, last = checked(name, entry, n_bytes)
-                yield name, Stored(dtype, shape, file, start + first, last - first)
+                yield name, Stored(name, dtype, shape, file, start + first, last - first)
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
 

@@ -209,7 +209,12 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
 (defun mezzotint--popup-p ()
   "Whether another completion is on screen."
   (or (bound-and-true-p corfu--candidates) (bound-and-true-p company-candidates)
-      (bound-and-true-p completion-in-region-mode)))
+      (bound-and-true-p completion-in-region-mode)
+      (bound-and-true-p completion-preview-active-mode)))
+
+(defun mezzotint--yield ()
+  "Give way to a completion that has come on screen beside ours."
+  (when (mezzotint--popup-p) (mezzotint-clear)))
 
 (defun mezzotint--show (suggestion)
   "Draw SUGGESTION, unless it is what is on screen already."
@@ -478,8 +483,10 @@ TOKEN is the number of its request."
   (cond (mezzotint-mode
          (add-to-list 'emulation-mode-map-alists 'mezzotint--emulation)
          (setq mezzotint--tick (buffer-chars-modified-tick))
+         (add-hook 'completion-preview-active-mode-hook #'mezzotint--yield nil t)
          (add-hook 'post-command-hook #'mezzotint--after-command nil t))
         (t (remove-hook 'post-command-hook #'mezzotint--after-command t)
+           (remove-hook 'completion-preview-active-mode-hook #'mezzotint--yield t)
            (mezzotint-clear))))
 
 (add-hook 'eglot-managed-mode-hook #'mezzotint--managed)

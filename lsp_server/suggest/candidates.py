@@ -18,23 +18,11 @@ from typing import NamedTuple, Protocol
 
 from diffusion.confidence import begun, cut
 from diffusion.request import FROM_MASKS, UNSURE, Draft, Hole, InfillRequest, Start
+from lsp_server.suggest.judging import Verdict
 
 MAX_ROUNDS = 2  # of repair
 TEMPERATURE = 0.7  # of further candidates
 ALTERNATIVE = "alternative"  # the reason of a draft that is not the best candidate
-
-
-class Verdict(NamedTuple):
-    """What is left of a candidate ("" for nothing), the spans of it that break the file, and a part that does not."""
-
-    text: str
-    broken: tuple[tuple[int, int], ...] = ()
-    sound: str = ""
-
-    @property
-    def shown(self) -> str:
-        """What is good enough to be shown."""
-        return self.sound if self.broken else self.text
 
 
 Judge = Callable[[Draft], Verdict]

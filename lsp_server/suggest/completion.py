@@ -1,8 +1,8 @@
-"""One completion: from a question to an answer that is known or a request, and from drafts to suggestions.
+"""One completion: from a question to an answer that is known or a request, and from what was denoised to suggestions.
 
-Rule: all of it runs in the model thread, on snapshots and what else does not change; parsing, planning, retrieval, disk
-and judging are here, and nothing waits for them but the one who asked. What the event loop has to know meanwhile it is
-told in `News`, which it may throw away. One deadline and one `cancelled` are for all of it.
+Rule: all of it runs in the model thread, on snapshots and what else does not change; parsing, planning, retrieval and
+disk are here, judging is in `judging.py`, and nothing waits for them but the one who asked. What the event loop has to
+know meanwhile it is told in `News`, which it may throw away. One deadline and one `cancelled` are for all of it.
 
     suggestions = complete(Question(snapshot, others, known, options, line, column), related, tell, engine, cancelled)
 """
@@ -18,13 +18,13 @@ from typing import Protocol
 
 from diffusion.confidence import cut, settled
 from diffusion.recall import starts
-from diffusion.request import FROM_MASKS, NO_END, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
+from diffusion.request import FROM_MASKS, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
 from lsp_server.options import Options
-from lsp_server.suggest import cells, cleanup, context, feedback, holes, live, prose, refusals, silence
-from lsp_server.suggest.candidates import ALTERNATIVE, Infills, Verdict, propose
+from lsp_server.suggest import cells, cleanup, context, fitting, holes, judging, live, prose, refusals, silence
+from lsp_server.suggest.candidates import ALTERNATIVE, Infills, propose
 from lsp_server.suggest.drafts import Suggestion
 from lsp_server.suggest.holes import Plan
-from lsp_server.suggest.place import ASKED, News, Place, Question, Tell
+from lsp_server.suggest.place import ASKED, News, Place, Question, Tell, over
 from lsp_server.suggest.reasons import ALLOWED
 from lsp_server.suggest.related import Related
 from lsp_server.text.documents import Snapshot
@@ -105,7 +105,7 @@ def known(place: Place) -> str | None:
     draft = dataclasses.replace(cut(thought, least, undecided=0), done=True, reason=UNSURE)
     if not draft.text and not settled(thought, least):
         return None
-    text = judged(place, draft).shown
+    text = judging.judged(place, draft).shown
     if text.strip():
         place.tell(News(remembered=place.remembered(draft, text)))
     return text
@@ -127,10 +127,7 @@ def request_for(
     place: Place, engine: Engine, related: Related, cancelled: Cancelled, until_s: float | None
 ) -> InfillRequest:
     """Return what the engine is asked, with the time that is left for it."""
-
-    def stopped() -> bool:
-        return cancelled() or (until_s is not None and time.perf_counter() >= until_s)
-
+    stopped = partial(over, cancelled, until_s)
     whole, plan = place.whole
     request = context.infill_request(whole, plan, place.question.options)
     if place.question.options.syntax_feedback:
@@ -177,9 +174,9 @@ def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Ca
     exact = engine.info.get("policy") == "verdict"
     done: list[str] = []
     drafts = propose(
-        engine,
+        fitting.to_place(engine, place.snapshot, place.plan),
         request,
-        partial(judged, place),
+        partial(judging.judged, place),
         cancelled,
         n,
         options.syntax_feedback,
@@ -189,37 +186,9 @@ def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Ca
     )
     for draft in drafts:
         if draft.reason != ALTERNATIVE:
-            show(place, draft)
+            judging.show(place, draft)
         done += [draft.text] * draft.done
     return None if cancelled() else done
-
-
-def show(place: Place, draft: Draft) -> None:
-    """Tell of a draft, as much of it as cleanup leaves; a done one is clean."""
-    cleaned = cleanup.Cleaned(len(draft.text)) if draft.done else cleanup.clean(draft.text, place.frame)
-    if cleaned is not None and (draft.done or place.worth(cleaned.of(draft.text))):
-        place.tell(News(place.told(draft, cleaned), place.remembered(draft, cleaned.of(draft.text))))
-
-
-def judged(place: Place, draft: Draft) -> Verdict:
-    """Return what of a finished draft would be shown, and what of it breaks the file; nothing if it is not worth it."""
-    verdict = parsed(place, draft)
-    return verdict if place.worth(verdict.shown) else verdict._replace(text="", sound="")
-
-
-def parsed(place: Place, draft: Draft) -> Verdict:
-    """Return what of a finished draft would be shown, and what of it breaks the file."""
-    whole = cleanup.whole_lines(draft.text, place.frame.kept) if draft.reason in NO_END else draft.text
-    text = cleanup.cleaned(whole, place.frame)
-    feeds_back = place.question.options.syntax_feedback
-    broken = feedback.broken_spans(place.snapshot, place.plan, text) if feeds_back else ()
-    if not broken:
-        return Verdict(text)
-    place.tell(News(counted="broken"))
-    unsure = draft.reason == UNSURE  # what was cut there is not finished, which is not wrong
-    fit = partial(cleanup.cleaned, frame=place.frame)
-    sound = feedback.sound_part(place.snapshot, place.plan, whole, fit, words=unsure)
-    return Verdict(sound) if unsure else Verdict(text, broken, sound)
 
 
 def prepare(

@@ -1,7 +1,8 @@
 """Syntax feedback: which parts of a candidate break code that parsed before.
 
 Rule: pure; a Parser of its own for each call, so that the model thread can judge while the event loop parses. A file
-that was broken before is not blamed on the candidate: only errors it did not have count.
+that was broken before is not blamed on the candidate: only errors at places where it had none count. Places are
+compared, not counts, because a candidate may mend one error and bring another.
 
     broken_spans(snapshot, plan, "foo((")  ->  ((0, 5),)
 """
@@ -9,6 +10,7 @@ that was broken before is not blamed on the candidate: only errors it did not ha
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_TRIES = 8  # beginnings looked at of a text that breaks the file
 
+Place = tuple[int, int]  # of an error, in bytes of the file
 Spans = tuple[tuple[int, int], ...]
 Fit = Callable[[str], str]
 
@@ -33,13 +36,42 @@ def broken_spans(snapshot: Snapshot, plan: Plan, text: str) -> Spans:
     start, stop = snapshot.byte_at(plan.start), snapshot.byte_at(plan.end)
     new = text.encode()
     tree = spliced(snapshot, start, stop, new)
-    errors = list(errors_of(tree.root_node)) if tree is not None else []
-    if len(errors) <= sum(1 for _ in errors_of(snapshot.tree.root_node)):
+    if tree is None:
+        return ()
+    errors = brought(list(errors_of(snapshot.tree.root_node)), list(errors_of(tree.root_node)), start, stop, len(new))
+    if not errors:
         return ()
     end = start + len(new)
     inside = [(max(a, start) - start, min(b, end) - start) for a, b in errors if a <= end and b >= start]
     spans = [(chars(new, a), chars(new, b)) for a, b in inside if a < b]
     return tuple(sorted(set(spans))) or ((max(0, len(text) - 1), len(text)),)
+
+
+def brought(old: list[Place], new: list[Place], start: int, stop: int, length: int) -> list[Place]:
+    """The `new` errors that are not among the `old` ones, once `length` bytes stand in place of `start` to `stop`.
+
+    An error is an old one if it begins where that did; outside of the insertion also if it touches that, because
+    tree-sitter recovers from the same error in another way when something near it changes. What is only missing below
+    an unfinished place, as the brace behind `if (a) {`, was to come before too.
+    """
+    end, shift = start + length, length - (stop - start)
+
+    def moved(byte: int) -> Place:  # an error at the hole itself may now be before or after what fills it
+        return (byte, byte) if byte < start else (byte + shift,) * 2 if byte > stop else (start, end)
+
+    places = [(moved(a), moved(b)) for a, b in old]  # in order, and none in another
+    begins = {byte for begin, _ in places for byte in begin}
+    firsts = [begin[0] for begin, _ in places]
+    unfinished = any(a <= stop and b >= start for a, b in old)
+
+    def is_old(a: int, b: int) -> bool:
+        if a in begins or (unfinished and a == b >= end):
+            return True
+        before = bisect_right(firsts, b)
+        outside = b <= start or a >= end
+        return outside and before > 0 and a <= places[before - 1][1][1]
+
+    return [(a, b) for a, b in new if not is_old(a, b)]
 
 
 def spliced(snapshot: Snapshot, start: int, stop: int, new: bytes) -> Tree | None:
@@ -60,7 +92,7 @@ def spliced(snapshot: Snapshot, start: int, stop: int, new: bytes) -> Tree | Non
     return syntax.parse(snapshot.language, changed, old)
 
 
-def errors_of(root: Node) -> Iterator[tuple[int, int]]:
+def errors_of(root: Node) -> Iterator[Place]:
     """Byte ranges of the ERROR and MISSING nodes, the outermost of nested ones."""
     nodes = [root]
     while nodes:

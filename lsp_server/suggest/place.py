@@ -7,6 +7,7 @@ Rule: all that a completion depends on is in its `Question`, as it was when the 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,6 +64,11 @@ class News(NamedTuple):
 
 Tell = Callable[[News], None]
 ASKED = "asked"  # counted when the model is asked
+
+
+def over(cancelled: Callable[[], bool], until_s: float | None) -> bool:
+    """Whether nobody waits for an answer any more: cancelled, or past the deadline."""
+    return cancelled() or (until_s is not None and time.perf_counter() >= until_s)
 
 
 @dataclass(frozen=True)

@@ -250,6 +250,40 @@ def test_moving_away_takes_it_away(editor: Emacs) -> None:
     editor.until(lambda: not editor.ghost(), "the suggestion to go")
 
 
+def test_typing_all_of_a_suggestion_leaves_just_that(editor: Emacs) -> None:
+    """copilot-emacs/copilot.el #133: the last character came once more."""
+    final = suggested(editor)
+    before = editor.text()
+    for char in final:
+        editor.type(char)
+    editor.until(lambda: editor.text() == before + final, "the typed text")
+    editor.answered()
+    assert editor.text() == before + final
+    assert not editor.ghost()
+
+
+PREVIEW = """(progn
+  (setq-local completion-preview-idle-delay nil
+              completion-preview-minimum-symbol-length 1
+              completion-at-point-functions
+              (list (lambda () (list (- (point) 1) (point) '("get_preview")))))
+  (completion-preview-mode 1))"""
+
+
+def test_no_suggestion_stands_beside_emacss_own_preview(editor: Emacs) -> None:
+    """copilot-emacs/copilot.el #377: two texts in grey behind the cursor."""
+    if editor.eval("(fboundp 'completion-preview-mode)") == "nil":
+        pytest.skip("this Emacs has no completion-preview-mode")
+    suggested(editor)
+    editor.eval(PREVIEW)
+    editor.type(SIZES[0])  # our text says it too
+    editor.until(lambda: editor.eval("(and completion-preview-active-mode t)") == "t", "Emacs's own preview")
+    editor.until(lambda: not editor.ghost(), "the suggestion to give way")
+    editor.eval("(completion-preview-mode -1)")
+    editor.type(SIZES[1])
+    editor.shows(SIZES[2:])
+
+
 def lighter(editor: Emacs) -> tuple[str, str]:
     """The mode line's word for this buffer, and what the mouse shows."""
     return editor.string("(mezzotint--lighter)"), editor.string("(get-text-property 0 'help-echo (mezzotint--lighter))")

@@ -109,6 +109,20 @@ def test_after_a_word_and_a_line_are_accepted_the_rest_comes_without_a_forward_p
     run(test, sharpens("join(", "os.curdir, value"))
 
 
+def test_what_the_model_indents_by_spaces_has_the_tabs_of_its_file_in_every_draft(run: Run) -> None:
+    code = "def f(a):\n\tif a:\n\t\treturn 1\n\n\ndef g(a):\n\t\n"
+
+    async def test(client: Editor) -> None:
+        client.open("file:///a.py", code)
+        [item] = await client.items("file:///a.py", 6, 1)
+        assert item.insert_text == "if a.is_valid:\n\t\treturn a.value\n\treturn None"
+        assert {draft.text for draft in client.drafts} == {item.insert_text}
+        masked = [[draft.text[a:b] for a, b in draft.masked] for draft in client.drafts]
+        assert masked[0] == [item.insert_text] and masked[-1] == []
+
+    run(test, sharpens("def g(a):\n\t", "if a.is_valid:\n        return a.value\n    return None"))
+
+
 def test_typing_where_nothing_is_wanted_asks_no_model_and_asking_by_hand_does(run: Run) -> None:
     async def test(client: Editor) -> None:
         client.open("file:///a.py", "port = 80\n")

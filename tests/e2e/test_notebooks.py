@@ -340,8 +340,7 @@ def body(test: Test) -> Test:
     """A test whose engine says a body."""
 
     async def with_body(one: Jupyter) -> None:
-        path = one._asked.with_name("script.json")
-        path.write_text(json.dumps({"rules": [rule("", "if a:\n        return 1\n    return 2")]}))
+        Script(one._asked.parent).says(rule("", "if a:\n        return 1\n    return 2"))
         await test(one)
 
     return with_body

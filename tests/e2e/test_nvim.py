@@ -295,6 +295,41 @@ def test_leaving_insert_mode_takes_it_away(editor: Neovim) -> None:
     editor.until(lambda: not editor.marks(), "the suggestion to go")
 
 
+@pytest.mark.parametrize("keys", ["<C-c>", "<F2>", "<C-o>:split<CR>", "<C-o><C-w>w", "<C-o>:enew!<CR>"])
+def test_no_way_out_leaves_ghost_text_behind(editor: Neovim, keys: str) -> None:
+    """zbirenbaum/copilot.lua #179, #268, #482, saghen/blink.cmp #1581, codota/tabnine-nvim #45."""
+    editor.nvim.command("imap <F2> <Esc>:wa<CR>")
+    editor.nvim.command("set hidden | split | wincmd w")
+    suggested(editor)
+    buffer = editor.nvim.current.buffer.number
+    editor.type(keys)
+    left = "return vim.api.nvim_buf_get_extmarks(..., require('mezzotint.ghost').namespace, 0, -1, {})"
+    editor.until(lambda: not editor.lua(left, buffer), "the ghost text to go")
+
+
+def test_moving_the_cursor_in_insert_mode_asks_nothing(editor: Neovim) -> None:
+    """saghen/blink.cmp #1425."""
+    editor.type("Go")
+    editor.answered()
+    asked = editor.n_requests()
+    editor.type("<Up><Left><Left><Right><Down>")
+    editor.answered()
+    assert editor.n_requests() == asked
+    assert editor.marks() == []
+
+
+def test_typing_all_of_a_suggestion_leaves_just_that(editor: Neovim) -> None:
+    """copilot-emacs/copilot.el #133: the last character came once more."""
+    final = suggested(editor)
+    line = editor.nvim.current.line
+    for char in final:
+        editor.type("<lt>" if char == "<" else char)
+    editor.until(lambda: editor.nvim.current.line == line + final, "the typed text")
+    editor.answered()
+    assert editor.nvim.current.line == line + final
+    assert editor.marks() == []
+
+
 def test_the_users_own_mapping_is_used_where_nothing_is_suggested(tmp_path: Path) -> None:
     editor = Neovim(tmp_path, 'vim.keymap.set("i", "<Tab>", "own")\n' + init(tmp_path))
     try:

@@ -1,6 +1,8 @@
 """The wheel as a user gets it: in an empty environment without torch, on several Pythons, in a hostile folder.
 
-`make test-wheel` runs these; they compile the package and install what it needs from the registry.
+`make test-wheel` runs these; they compile the package and install what it needs from the registry. They want the
+oldest and the newest Python that pyproject.toml names: where one is missing, a test is skipped, or with
+REQUIRE_PYTHONS=1 fails.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +26,8 @@ from lsp_server import __version__
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "docs/demo.py"
 PATH = ".:/usr/bin:/bin"  # the folder's own programs first
-OLDEST, NEWEST = 10, 15
+NAMED = re.findall(r'"Programming Language :: Python :: 3\.(\d+)"', (ROOT / "pyproject.toml").read_text())
+OLDEST, NEWEST = min(map(int, NAMED)), max(map(int, NAMED))
 NO_CUDA = {**os.environ, "SKBUILD_CMAKE_DEFINE": "MZ_CUDA=OFF"}  # it takes minutes to compile
 SHIPPED = [
     "lsp_server/py.typed", "diffusion/py.typed", "cuda_ext/py.typed", "cuda_ext/_lib/libmezzotint_cpu.so",
@@ -35,16 +39,27 @@ NOT_SHIPPED = ("node_modules", "install.sh", "-tests.el", ".cpp", ".cuh", "tests
 pytestmark = pytest.mark.wheel
 
 
-def interpreters() -> dict[str, str]:
-    """The oldest and the newest Python found here that we support, and the one that runs this."""
+def interpreters() -> dict[int, str]:
+    """The Pythons here that we support and that can make an environment, by their minor version."""
     found = {sys.version_info.minor: sys.executable}
-    for minor in range(OLDEST, NEWEST):
+    for minor in range(OLDEST, NEWEST + 1):
         name = f"python3.{minor}"
         pyenv = glob.glob(os.path.expanduser(f"~/.pyenv/versions/3.{minor}.*/bin/{name}"))
         for path in [*pyenv, *filter(None, [shutil.which(name)])]:
             if subprocess.run([path, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode == 0:
                 found.setdefault(minor, path)
-    return {f"3.{minor}": found[minor] for minor in {min(found), sys.version_info.minor, max(found)}}
+    return found
+
+
+FOUND = interpreters()
+TRIED = sorted({min(FOUND), sys.version_info.minor, max(FOUND)})
+
+
+def test_the_oldest_and_the_newest_python_that_we_name_are_tried() -> None:
+    missing = ", ".join(f"3.{minor}" for minor in (OLDEST, NEWEST) if minor not in TRIED)
+    if missing and not os.environ.get("REQUIRE_PYTHONS"):
+        pytest.skip(f"SKIPPED Python {missing}: not found here, the wheel is not tried on it")
+    assert not missing, f"Python {missing} is not here: install it, or put it on the PATH"
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +72,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture(scope="module", params=interpreters().items(), ids=lambda found: str(found[0]))
+@pytest.fixture(scope="module", params=TRIED, ids=lambda minor: f"3.{minor}")
 def installed(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin folder of an environment that has the wheel and what it requires."""
     folder = tmp_path_factory.mktemp("environment")
-    subprocess.run([request.param[1], "-m", "venv", folder], check=True)
+    subprocess.run([FOUND[request.param], "-m", "venv", folder], check=True)
     subprocess.run([folder / "bin/python", "-m", "pip", "install", "-q", wheel], check=True)
     return folder / "bin"
 

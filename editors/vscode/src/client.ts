@@ -7,6 +7,8 @@
 
 import {
   type CancellationToken,
+  CancellationTokenSource,
+  commands,
   type Disposable,
   type InlineCompletionContext,
   type InlineCompletionItem,
@@ -15,6 +17,7 @@ import {
   Range,
   type TextDocument,
   window,
+  workspace,
 } from "vscode";
 import {
   CloseAction,
@@ -26,7 +29,7 @@ import {
 
 import { schemes, serverOptions, supported } from "./config";
 import type { DraftParams, Drafts } from "./drafts";
-import type { Kind } from "./follow";
+import { gaveUp, type Kind } from "./follow";
 import type { Manifest } from "./options";
 import { nextTry } from "./restarts";
 import type { ServerStatus } from "./reason";
@@ -35,6 +38,16 @@ import type { Status } from "./status";
 type Next = Parameters<NonNullable<Middleware["provideInlineCompletionItems"]>>[4];
 
 const BLUR_MS = 100; // a cancelled request leaves its draft so long: a newer one may take it over
+
+/** One question of VS Code's; `running` ends the server's work on it, which may go on when VS Code has given up. */
+interface Asked {
+  document: TextDocument;
+  version: number;
+  position: Position;
+  running: CancellationTokenSource;
+  alone: boolean; // VS Code does not wait for the answer any more
+  late: InlineCompletionItem[] | undefined; // the answer, once it came after that
+}
 
 /** A language client whose troubles go to the log: the status item and one message are enough. */
 class QuietClient extends LanguageClient {
@@ -48,9 +61,11 @@ export class Client implements Disposable {
   private command: string[] = [];
   private starts = 0;
   private deaths = 0;
-  private requests = 0;
+  private asked: Asked | undefined; // the newest question
   private startedAt = 0;
   private timer: NodeJS.Timeout | undefined;
+  private typedAt = 0;
+  private readonly subscriptions: Disposable[];
 
   constructor(
     private readonly log: LogOutputChannel,
@@ -59,7 +74,13 @@ export class Client implements Disposable {
     private readonly status: Status,
     private readonly drafts: Drafts,
     private readonly wanted: (document: TextDocument) => boolean,
-  ) {}
+  ) {
+    this.subscriptions = [
+      workspace.onDidChangeTextDocument(() => { this.typedAt = Date.now(); this.moved(); }),
+      window.onDidChangeTextEditorSelection(() => { this.moved(); }),
+      window.onDidChangeActiveTextEditor(() => { this.moved(); }),
+    ];
+  }
 
   /** Start the server, in place of one that runs; of several calls at once the last one starts it. */
   async start(command: string[]): Promise<void> {
@@ -93,6 +114,7 @@ export class Client implements Disposable {
   }
 
   dispose(): void {
+    for (const one of this.subscriptions) one.dispose();
     void this.stop();
   }
 
@@ -172,19 +194,52 @@ export class Client implements Disposable {
     if (!this.client?.isRunning() || !supported(document) || !this.wanted(document)) return undefined;
     this.drafts.popup = context.selectedCompletionInfo !== undefined;
     if (this.drafts.popup) this.drafts.clear();
-    const request = ++this.requests;
-    const cancelled = token.onCancellationRequested(() => { this.clearLater(request); });
+    const last = this.asked;
+    if (last?.late && !this.drafts.popup && isNow(last, document, position)) {
+      this.asked = { ...last, late: undefined }; // is given once
+      return this.show(document, position, last.late);
+    }
+    last?.running.cancel();
+    const running = new CancellationTokenSource();
+    const asked: Asked = { document, version: document.version, position, running, alone: false, late: undefined };
+    this.asked = asked;
+    const cancelled = token.onCancellationRequested(() => { this.cancelled(asked); });
     try {
-      const found = await next(document, position, context, token);
-      if (token.isCancellationRequested || this.drafts.isDismissed(document)) return undefined;
-      return this.show(document, position, Array.isArray(found) ? found : (found?.items ?? []));
+      const found = await next(document, position, context, asked.running.token);
+      if (!this.isWanted(asked)) return undefined;
+      const items = Array.isArray(found) ? found : (found?.items ?? []);
+      if (!token.isCancellationRequested || items.length === 0) return this.show(document, position, items);
+      asked.late = items;
+      await commands.executeCommand("editor.action.inlineSuggest.trigger");
+      return undefined;
     } catch (error) {
-      this.drafts.clearDraft();
+      if (asked === this.asked) this.drafts.clearDraft();
       this.log.warn(String(error));
       return undefined;
     } finally {
       cancelled.dispose();
     }
+  }
+
+  /** Whether the answer to a question may still be shown. */
+  private isWanted(asked: Asked): boolean {
+    if (asked !== this.asked || asked.running.token.isCancellationRequested || this.drafts.isDismissed(asked.document)) return false;
+    return asked.version === asked.document.version && (!asked.alone || isNow(asked, asked.document, asked.position));
+  }
+
+  /** VS Code has cancelled a question: a newer one follows, the editor has lost the focus, or it does not wait so long. */
+  private cancelled(asked: Asked): void {
+    asked.alone = true;
+    if (this.isWanted(asked) && gaveUp(Date.now() - this.typedAt, before(asked))) return; // the answer is shown when it comes
+    asked.running.cancel();
+    setTimeout(() => {
+      if (asked === this.asked) this.drafts.clearDraft();
+    }, BLUR_MS);
+  }
+
+  /** The text, the cursor or the editor is another: nobody waits for the answer that VS Code did not wait for. */
+  private moved(): void {
+    if (this.asked?.alone && !this.isWanted(this.asked)) this.asked.running.cancel();
   }
 
   private show(document: TextDocument, position: Position, items: InlineCompletionItem[]): InlineCompletionItem[] {
@@ -198,19 +253,25 @@ export class Client implements Disposable {
     if (this.drafts.popup) return items;
     this.notify("mezzotint/didShow", {});
     const range = best.range ?? new Range(position, position);
-    return this.drafts.finish(document, position, items.map(textOf), range) ? [] : items;
-  }
-
-  /** A cancelled request that no other follows (the editor lost the focus) takes its draft along. */
-  private clearLater(request: number): void {
-    setTimeout(() => {
-      if (request === this.requests) this.drafts.clearDraft();
-    }, BLUR_MS);
+    this.drafts.finish(document, position, items.map(textOf), range);
+    return items;
   }
 
   private notify(method: string, params: object): void {
     void this.client?.sendNotification(method, params).catch((error: unknown) => { this.log.warn(String(error)); });
   }
+}
+
+/** Whether a question is about the text as it is, at the cursor of the editor that the user is in. */
+function isNow(asked: Asked, document: TextDocument, position: Position): boolean {
+  const editor = window.activeTextEditor;
+  const here = editor?.document === document && editor.selection.isEmpty && editor.selection.active.isEqual(position);
+  return here && asked.document === document && asked.version === document.version && asked.position.isEqual(position);
+}
+
+/** The line of a question before the cursor. */
+function before(asked: Asked): string {
+  return asked.document.lineAt(asked.position.line).text.slice(0, asked.position.character);
 }
 
 function textOf(item: InlineCompletionItem): string {

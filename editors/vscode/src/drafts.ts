@@ -22,7 +22,7 @@ import {
   workspace,
 } from "vscode";
 
-import { drawnText, type Kind, rests, takenBy, typedAt } from "./follow";
+import { acceptedOf, drawnText, type Kind, rests, takenBy, typedAt } from "./follow";
 import { cssContent, cssShade, moved, type Span } from "./text";
 
 /** The parameters of `mezzotint/draft` that are used here. */
@@ -46,7 +46,6 @@ interface Suggestion {
   masked: Span[];
   replaced: number;
   final: boolean;
-  acceptWhenFinal: boolean;
 }
 
 const VISIBLE = "mezzotint.draftVisible";
@@ -76,25 +75,21 @@ export class Drafts implements Disposable {
     if (this.popup || editor?.document.uri.toString() !== params.uri) return;
     if (editor.document.version !== params.version || !atCursor(editor, position)) return;
     if (this.isDismissed(editor.document)) return;
-    const before = this.suggestionAt(editor.document, position);
-    if (before?.final) return; // VS Code shows this text already
+    if (this.suggestionAt(editor.document, position)?.final) return; // VS Code shows this text already
     const replaced = params.range.end.character - params.position.character;
     const { version, text, masked } = params;
     const draft = { document: editor.document, version, position, text, others: [], masked, replaced };
-    this.suggestion = { ...draft, final: false, acceptWhenFinal: before?.acceptWhenFinal ?? false };
+    this.suggestion = { ...draft, final: false };
     this.draw(editor);
   }
 
-  /** Take the final texts; true if the first was inserted at once, because the user has accepted it as a draft. */
-  finish(document: TextDocument, position: Position, texts: string[], range: Range): boolean {
-    const acceptNow = this.suggestionAt(document, position)?.acceptWhenFinal ?? false;
+  /** Take the final texts, which VS Code shows. */
+  finish(document: TextDocument, position: Position, texts: string[], range: Range): void {
     const [text = "", ...others] = texts;
     const replaced = range.end.character - position.character;
-    const final = { document, version: document.version, position, text, others, masked: [], replaced };
-    this.suggestion = { ...final, final: true, acceptWhenFinal: false };
+    const { version } = document;
+    this.suggestion = { document, version, position, text, others, masked: [], replaced, final: true };
     this.erase();
-    if (acceptNow) void this.insert(range, text);
-    return acceptNow;
   }
 
   /** Forget the suggestion, if it is not VS Code's already. */
@@ -120,10 +115,11 @@ export class Drafts implements Disposable {
     return this.dismissed?.document === document && this.dismissed.version === document.version;
   }
 
-  /** Insert the final text as soon as it is there; where the text begins with blanks the key indents, as it always did. */
+  /** Insert what is drawn of the draft; where its text begins with blanks the key indents, as it always did. */
   accept(): void {
-    if (this.suggestion === undefined || /^\s/.test(this.suggestion.text)) void commands.executeCommand("tab");
-    else this.suggestion.acceptWhenFinal = true;
+    const one = this.suggestion;
+    if (one === undefined || /^\s/.test(one.text)) void commands.executeCommand("tab");
+    else void this.insert(one);
   }
 
   dispose(): void {
@@ -180,11 +176,13 @@ export class Drafts implements Disposable {
     void commands.executeCommand("setContext", VISIBLE, false);
   }
 
-  /** Insert the final text as one undo step, the cursor behind it. */
-  private async insert(range: Range, text: string): Promise<void> {
+  /** Insert a draft as one undo step, the cursor behind it. */
+  private async insert(draft: Suggestion): Promise<void> {
     const editor = window.activeTextEditor;
-    this.suggestion = undefined;
-    if (editor && (await editor.edit((edit) => { edit.replace(range, text); }))) this.accepted("full");
+    const { text, kind } = acceptedOf(draft.text);
+    const stop = draft.position.translate(0, kind === "full" ? draft.replaced : 0);
+    this.clear();
+    if (editor && (await editor.edit((edit) => { edit.replace(new Range(draft.position, stop), text); }))) this.accepted(kind);
   }
 }
 

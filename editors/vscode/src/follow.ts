@@ -21,6 +21,9 @@ export interface Change {
 export type Kind = "full" | "line" | "word";
 
 const MORE = "  …"; // not how many: the number would jump from draft to draft
+// VS Code by itself ends a request of a typed word so long after the key, to offer its popup menu instead
+// (`editor.quickSuggestions`, offWhenInlineCompletions); what comes much earlier or later has another reason.
+const GIVES_UP_MS = { from: 650, to: 1500 };
 
 function same(one: Place, other: Place): boolean {
   return one.line === other.line && one.character === other.character;
@@ -44,6 +47,17 @@ export function rests(candidates: readonly string[], typed: string): string[] {
 export function takenBy(typed: string, rest: string): Kind | "" {
   if (typed.length <= 1) return "";
   return rest.startsWith("\n") || typed.includes("\n") ? "line" : "word";
+}
+
+/** Whether a cancelled request is one that VS Code does not want to wait for, in a line that reads so before the cursor. */
+export function gaveUp(sinceTyped_ms: number, before: string): boolean {
+  return /[\p{L}\p{N}_]$/u.test(before) && sinceTyped_ms >= GIVES_UP_MS.from && sinceTyped_ms <= GIVES_UP_MS.to;
+}
+
+/** What accepting a draft inserts, which is what is drawn of it: all of a line, or the first of several. */
+export function acceptedOf(text: string): { text: string; kind: Kind } {
+  const [first = "", ...below] = text.split("\n");
+  return { text: first, kind: below.length > 0 ? "line" : "full" };
 }
 
 /** The text of a draft on one line: without what stands behind the cursor already, with a mark for further lines. */

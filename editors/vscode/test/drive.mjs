@@ -72,16 +72,17 @@ const operations = {
     await page.goto(url, { waitUntil: "domcontentloaded" });
     await page.waitForSelector(".monaco-workbench .statusbar", { timeout: 90_000 });
   },
+  /** Open a file, at a place if one is given. */
   async open(name, line, column) {
     await page.keyboard.press("Control+P");
     await page.waitForSelector(".quick-input-widget", { timeout: 20_000 });
     await page.keyboard.type(name);
     const row = page.locator(`.quick-input-widget .monaco-list-row[aria-label^="${name}"]`).first();
     await row.waitFor({ timeout: 20_000 });
-    await page.keyboard.type(`:${line}:${column}`);
+    if (line) await page.keyboard.type(`:${line}:${column}`);
     await page.waitForTimeout(300);
     await row.click({ timeout: 20_000 }); // not Enter: another file that the letters fit may stand first
-    await page.waitForSelector(".monaco-editor .view-lines", { timeout: 20_000 });
+    if (line) await page.waitForSelector(".monaco-editor .view-lines", { timeout: 20_000 });
   },
   /** Press a key in the frame after which something (a field of `look`) is on screen. */
   async pressAt(field, key) {
@@ -98,7 +99,7 @@ const operations = {
   pick: (label) => page.locator(`.quick-input-widget .monaco-list-row[aria-label^="${label}"]`).first().click({ timeout: 20_000 }),
   press: (key) => page.keyboard.press(key),
   type: (text, delay_ms = 0) => page.keyboard.type(text, { delay: delay_ms }),
-  click: (selector) => page.locator(selector).first().click({ timeout: 20_000 }),
+  click: (selector) => page.locator(selector).first().click({ timeout: 60_000 }),
   look: () => page.evaluate(() => window.mezzotintLook()),
   frames: () => page.evaluate(() => window.mezzotintFrames.splice(0)),
   screen: (path) => page.screenshot({ path }),

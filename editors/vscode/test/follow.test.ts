@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { type Change, drawnText, rests, takenBy, typedAt } from "../src/follow";
+import { acceptedOf, type Change, drawnText, gaveUp, rests, takenBy, typedAt } from "../src/follow";
 
 const HERE = { line: 3, character: 7 };
 
@@ -48,4 +48,18 @@ test("what stands behind the cursor is not drawn twice", () => {
 
 test("further lines are a mark behind the first", () => {
   assert.equal(drawnText("a = 1\nreturn a", ""), "a = 1  …");
+});
+
+test("an accepted draft inserts what is drawn of it", () => {
+  assert.deepEqual(acceptedOf("a = f(b)"), { text: "a = f(b)", kind: "full" });
+  assert.deepEqual(acceptedOf("a = 1\nreturn a"), { text: "a = 1", kind: "line" });
+});
+
+test("VS Code gives up three quarters of a second after a letter, and for other reasons at other times", () => {
+  assert.equal(gaveUp(760, "self.cur"), true);
+  assert.equal(gaveUp(760, "größe"), true);
+  assert.equal(gaveUp(760, "self."), false);
+  assert.equal(gaveUp(300, "self.cur"), false);
+  assert.equal(gaveUp(5000, "self.cur"), false);
+  assert.equal(gaveUp(760, ""), false);
 });

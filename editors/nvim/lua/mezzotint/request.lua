@@ -133,10 +133,18 @@ function M.watch(buffer)
     local row, col = unpack(vim.api.nvim_win_get_cursor(0))
     if now and (now.row ~= row - 1 or now.col ~= col) and not ghost.follow(buffer) then M.ask(buffer) end
   end)
-  on({ "InsertLeave", "BufLeave", "TextChangedP" }, function()
+  local function leave()
     ghost.clear(buffer)
     M.forget()
-  end)
+  end
+  on({ "InsertLeave", "BufLeave", "WinLeave", "TextChangedP" }, leave)
+  vim.api.nvim_create_autocmd("ModeChanged", { -- Ctrl-C and Ctrl-O leave insert mode without InsertLeave
+    group = group,
+    callback = function(event)
+      if event.buf ~= buffer then return end
+      if vim.v.event.new_mode:sub(1, 1) ~= "i" then leave() elseif vim.v.event.old_mode == "niI" then M.ask(buffer) end
+    end,
+  })
 end
 
 return M
