@@ -20,6 +20,7 @@ from diffusion import extras
 from diffusion.canvas import Canvas
 from diffusion.in_place import MOST_ROWS, lay_out_in_place
 from diffusion.layout import Context, Layout, lay_out
+from diffusion.model.adapter import open_adapter
 from diffusion.model.card import ModelFolder, open_folder, weights_hash
 from diffusion.model.config import EMBEDDED, ModelConfig
 from diffusion.recall import RECALL_ABOVE, starts
@@ -81,18 +82,29 @@ class Engine:
 
     @classmethod
     def load(
-        cls, path: Path | None = None, *, device: str = "cpu", threads: int | None = None, backend: str = "auto"
+        cls,
+        path: Path | None = None,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        backend: str = "auto",
+        adapter: Path | None = None,
     ) -> Engine:
         """Load the model folder `path` (default: the embedded model); ValueError says what is wrong with it.
 
-        `backend`: "native", "torch", or "auto" for native where it was built.
+        `backend`: "native", "torch", or "auto" for native where it was built. `adapter`: what `mezzotint adapt`
+        made for this model.
         """
         folder = open_folder(path or EMBEDDED)
+        base = weights_hash(folder.path)
+        if adapter:
+            folder = dataclasses.replace(folder, adapter=open_adapter(adapter, folder.config, base))
         tokenizer = folder.tokenizer()
         chosen = load_backend(folder, device, threads, backend)
         info = {
             "model": "embedded" if path is None else str(path),
-            "weights": weights_hash(folder.path),
+            "weights": base,
+            **({"adapter": folder.adapter.digest} if folder.adapter else {}),
             "max_context": chosen.config.max_context,
             "other_tokens": Layout.of(chosen.config.max_context).other_tokens,
             "cache": "none: every pass reads all rows (refresh 1)" if chosen.config.in_place else "exact",

@@ -78,6 +78,13 @@ def run_models(argv: list[str]) -> int:
     return models(argv)
 
 
+def run_adapt(argv: list[str]) -> int:
+    """Teach a model your own code, and say what that was worth."""
+    from lsp_server.tools.adapt import main as adapt
+
+    return adapt(argv)
+
+
 def run_train(argv: list[str]) -> int:
     """Train the model from source code found on this machine."""
     from diffusion.train.cli import main as train
@@ -144,6 +151,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "doctor": run_doctor,
     "setup": run_setup,
     "models": run_models,
+    "adapt": run_adapt,
     "train": run_train,
     "eval": run_eval,
     "bench": run_bench,

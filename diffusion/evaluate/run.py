@@ -61,6 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--mbpp", type=Path, metavar="FILE", help="MBPP problems, .jsonl: holes in their solutions")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N problems of each of these two files")
     parser.add_argument("--model", type=Path, metavar="PATH", help="model folder (default: the embedded model)")
+    parser.add_argument("--adapter", type=Path, metavar="FOLDER", help="what `mezzotint adapt` made for the model")
     parser.add_argument(
         "--threshold", type=float, action="append", default=[], metavar="P",
         help="also reveal every token at least this probable (may be repeated)",
@@ -212,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         cases = all_cases(args)
-        engine = Engine.load(args.model)
+        engine = Engine.load(args.model, adapter=args.adapter)
     except (OSError, ValueError) as error:
         print(f"mezzotint eval: {error}", file=sys.stderr)
         return 2

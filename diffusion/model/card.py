@@ -18,6 +18,7 @@ from typing import Any
 from cuda_ext.rules import Verdict
 from diffusion.in_place import MOST_ROWS
 from diffusion.layout import Layout
+from diffusion.model.adapter import Adapter
 from diffusion.model.config import EVERYTHING, ModelConfig, load_config, read_json
 from diffusion.model.families import Family, family_of, vocabulary_of_family
 from diffusion.model.tensors import Weight, open_tensors, weights
@@ -44,7 +45,7 @@ class ModelFolder:
     """What a folder holds.
 
     `policy`: how a canvas is decoded, one of POLICIES. `verdict`: what of the verdict loop was fitted to the weights.
-    `name`, `licence`: for people.
+    `name`, `licence`: for people. `adapter`: what is added to the weights.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class ModelFolder:
     name: str
     licence: str
     verdict: Verdict = Verdict()
+    adapter: Adapter | None = None
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer; ValueError if it does not fit the model."""
@@ -70,8 +72,9 @@ class ModelFolder:
         return tokenizer
 
     def weights(self) -> dict[str, Weight]:
-        """Every weight, by our names; ValueError if one is missing, misshapen or unused."""
-        return weights(open_tensors(self.path), self.config, self.path)
+        """Every weight, by our names, the adapter's added; ValueError if one is missing, misshapen or unused."""
+        found = weights(open_tensors(self.path), self.config, self.path)
+        return self.adapter.merged(found) if self.adapter else found
 
 
 def open_folder(path: Path) -> ModelFolder:

@@ -1,0 +1,230 @@
+"""The run of an adaptation: learns within a number of minutes, looks at the held-out loss, keeps the best, resumes.
+
+Rule: everything a resumed run needs is in `state.pt` of its folder, written beside and then moved over the last one.
+Minutes are those of learning, of all calls together. The base is read, never written.
+
+    history = learn(folder, data, checks, Path("mine"), AdaptRun(minutes=10), stopped=lambda: False)
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffusion.adapt.lora import grow, losses
+from diffusion.layout import Layout
+from diffusion.model.card import ModelFolder
+from diffusion.model.load import load_weights
+from diffusion.model.transformer import Transformer
+from diffusion.train.base_loss import told_rows
+from diffusion.train.batches import Batch, Packer
+from diffusion.train.dataset import Dataset
+from diffusion.train.recipe import VERDICT, Recipe
+from diffusion.train.step import attention_mask, clip, learning_rate, precision, set_learning_rate
+from diffusion.vocabulary import NONE
+
+STATE = "state.pt"
+SAVE_S = 60
+N_CHECKS = 4  # held-out sequences
+CHECK_SHARE = 0.1  # of a run, between two looks at the held-out loss
+PATIENCE = 3  # looks without a better one
+ADAPT = replace(VERDICT, context_weight=1.0, ar_weight=2.0)
+
+
+@dataclass(frozen=True)
+class AdaptRun:
+    """What a run is; the defaults are what docs/adapt.md chose. `told`: the share of rows that have logits."""
+
+    minutes: float = 10.0
+    rank: int = 16
+    lr: float = 1e-3
+    told: float = 0.625
+    seed: int = 0
+    max_steps: int = 0  # a second bound, for runs that must not depend on the clock; 0: none
+    recipe: Recipe = field(default_factory=lambda: ADAPT)
+
+
+@dataclass
+class Run:
+    """Where a run stands, over all its calls; `history`: (minutes, step, next-token and canvas loss held out)."""
+
+    step: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    best: float = float("inf")
+    since_best: int = 0
+    history: list[tuple[float, int, float, float]] = field(default_factory=list)
+
+    def share_done(self, config: AdaptRun) -> float:
+        """How much of it is over, 0 to 1."""
+        by_steps = self.step / config.max_steps if config.max_steps else 0.0
+        return max(self.seconds / (60 * config.minutes), by_steps)
+
+
+def refuse_unfit(folder: ModelFolder) -> None:
+    """ValueError for a model that has no canvas behind a context, or none at all."""
+    ids = folder.vocabulary
+    if folder.config.in_place or NONE in (ids.mask, ids.far_prefix, ids.near_suffix, ids.near_prefix):
+        raise ValueError(f"{folder.name} cannot be adapted: it has no canvas behind a context (docs/adapt.md)")
+
+
+def packer(folder: ModelFolder, data: Dataset, seed: int, recipe: Recipe) -> Packer:
+    """Draws packed sequences in the model's layout, as `mezzotint train` does."""
+    large = folder.config.max_context >= 1024
+    rows, layout = (1024, Layout.of(1024)) if large else (640, Layout())
+    return Packer(data, rows, seed, recipe, layout, folder.config.shift)
+
+
+def held_out_batches(folder: ModelFolder, data: Dataset, recipe: Recipe) -> list[Batch]:
+    """The same sequences of the held-out files for every run."""
+    source = packer(folder, data, 12345, recipe)
+    return [source.batch(1) for _ in range(N_CHECKS)]
+
+
+def learn(
+    folder: ModelFolder,
+    data: Dataset,
+    checks: list[Batch],
+    out: Path,
+    config: AdaptRun,
+    stopped: Callable[[], bool],
+    belongs: str = "",
+) -> tuple[Run, dict[str, Tensor]]:
+    """Run, or go on, until the time is used up or nothing gets better; the run and the best matrices so far.
+
+    `belongs`: to what a state in `out` must belong; ValueError if it is another's.
+    """
+    model = load_weights(folder, precision(torch.device("cpu")))
+    learned = grow(model, config.rank, config.seed)
+    optimizer = torch.optim.AdamW(list(learned.values()), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0)
+    at, best = resume(out, learned, optimizer, belongs)
+    source = packer(folder, data, config.seed + 1 + at.step, config.recipe)
+    generator = torch.Generator().manual_seed(at.step)
+    clock = Clock(at)
+    saved = time.monotonic()
+    if not at.history:
+        look(model, learned, checks, at, config, best)
+    next_look = (int(at.share_done(config) / CHECK_SHARE) + 1) * CHECK_SHARE
+    while (done := at.share_done(config)) < 1 and at.since_best < PATIENCE and not stopped():
+        set_learning_rate([optimizer], learning_rate(done, config.lr, warmup=0.05, decay=0.6))
+        pair = one_step(model, optimizer, source.batch(1), config, generator)
+        at.step += 1
+        clock.tick()
+        report(at, pair, config)
+        if at.share_done(config) >= next_look:
+            look(model, learned, checks, at, config, best)
+            clock.tick()
+            next_look += CHECK_SHARE
+        if time.monotonic() - saved > SAVE_S:
+            save(out, learned, optimizer, at, best, belongs)
+            saved = time.monotonic()
+    if not at.history or at.history[-1][1] != at.step:
+        look(model, learned, checks, at, config, best)
+    save(out, learned, optimizer, at, best, belongs)
+    return at, best
+
+
+class Clock:
+    """Adds what has passed to a run."""
+
+    def __init__(self, at: Run) -> None:
+        self.at, self.before = at, (at.seconds, at.cpu_seconds)
+        self.began = time.monotonic(), time.process_time()
+
+    def tick(self) -> None:
+        """Bring the run's times up to now."""
+        self.at.seconds = self.before[0] + time.monotonic() - self.began[0]
+        self.at.cpu_seconds = self.before[1] + time.process_time() - self.began[1]
+
+
+def one_step(
+    model: Transformer, optimizer: torch.optim.Optimizer, batch: Batch, config: AdaptRun, generator: torch.Generator
+) -> tuple[float, float]:
+    """Forward and backward over one sequence and one update; its losses."""
+    rows = told_rows(batch, int(config.told * batch.ids.shape[1]), generator)
+    next_token, canvas = losses(model, batch, attention_mask(batch), rows)
+    (config.recipe.ar_weight * next_token + canvas).backward()  # type: ignore[no-untyped-call]
+    clip(model)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=False)
+    return next_token.item(), canvas.item()
+
+
+def look(
+    model: Transformer,
+    learned: dict[str, torch.nn.Parameter],
+    checks: list[Batch],
+    at: Run,
+    config: AdaptRun,
+    best: dict[str, Tensor],
+) -> None:
+    """Measure the held-out loss; keep the matrices in `best` if it is the lowest so far."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        told = [told_rows(batch, int(config.told * batch.ids.shape[1]), generator) for batch in checks]
+        pairs = [losses(model, batch, attention_mask(batch), rows) for batch, rows in zip(checks, told, strict=True)]
+    next_token, canvas = (sum(float(pair[i]) for pair in pairs) / len(pairs) for i in range(2))
+    at.history.append((round(at.seconds / 60, 2), at.step, round(next_token, 4), round(canvas, 4)))
+    value = config.recipe.ar_weight * next_token + canvas
+    at.since_best = 0 if value < at.best else at.since_best + 1
+    if value < at.best:
+        at.best = value
+        best |= {name: parameter.detach().clone() for name, parameter in learned.items()}
+    print(
+        f"\nheld out, after {at.seconds / 60:.1f} min: next-token {next_token:.3f}, canvas {canvas:.3f}"
+        + ("" if at.since_best == 0 else f" ({at.since_best} since the best)"),
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def report(at: Run, pair: tuple[float, float], config: AdaptRun) -> None:
+    """One line on stderr, rewritten in place on a terminal."""
+    left_s = max(0.0, at.seconds / max(at.share_done(config), 1e-9) - at.seconds)
+    line = f"step {at.step}  next-token {pair[0]:.3f}  canvas {pair[1]:.3f}  {left_s / 60:.1f} min left"
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+    elif at.step % 10 == 0:
+        print(line, file=sys.stderr, flush=True)
+
+
+def save(
+    out: Path,
+    learned: dict[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    at: Run,
+    best: dict[str, Tensor],
+    belongs: str,
+) -> None:
+    """Write what a resumed run needs."""
+    now = {name: parameter.detach() for name, parameter in learned.items()}
+    state = {"learned": now, "optimizer": optimizer.state_dict(), "best": best, "run": json.dumps(asdict(at)),
+             "belongs": belongs}  # fmt: skip
+    torch.save(state, out / f"{STATE}.tmp")
+    (out / f"{STATE}.tmp").replace(out / STATE)
+
+
+def resume(
+    out: Path, learned: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, belongs: str
+) -> tuple[Run, dict[str, Tensor]]:
+    """Restore the run in `out`, if there is one; ValueError if it is not the one asked for."""
+    if not (out / STATE).exists():
+        return Run(), {}
+    try:
+        state = torch.load(out / STATE, weights_only=True)
+        if state["belongs"] != belongs:
+            raise ValueError(f"{out} holds a run on other files, of another model or rank: name another --out")
+        with torch.no_grad():
+            for name, parameter in learned.items():
+                parameter.copy_(state["learned"][name])
+        optimizer.load_state_dict(state["optimizer"])
+        return Run(**json.loads(state["run"])), state["best"]
+    except (RuntimeError, KeyError, TypeError, EOFError, OSError) as error:
+        raise ValueError(f"cannot go on from {out / STATE}: {error}; remove it to begin anew") from error
