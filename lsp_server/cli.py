@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
 
         if error.name not in extras.EXTRA_OF:
             raise
-        extra = "train" if args.command == "train" else ""  # has torch, and all else that training needs
+        extra = "train" if args.command in ("train", "adapt") else ""  # has torch, and all else that training needs
         print(extras.missing(f"mezzotint {args.command}", error.name, extra), file=sys.stderr)
         return 1
 

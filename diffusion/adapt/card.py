@@ -9,7 +9,6 @@ moved.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diffusion.adapt.data import digest
-from diffusion.adapt.run import AdaptRun, Run
+from diffusion.adapt.run import AdaptRun, Run, whole
 from diffusion.evaluate.cases import SourceFile
 from diffusion.model.adapter import CARD, FORMAT, TENSORS
 
@@ -47,16 +46,12 @@ def hashes(files: Sequence[SourceFile]) -> list[str]:
 def write_adapter(out: Path, best: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
     """Write both files, the card last."""
     tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in best.items()}
-    save_file(tensors, out / f"{TENSORS}.tmp")
-    (out / f"{TENSORS}.tmp").replace(out / TENSORS)
+    with whole(out / TENSORS) as unfinished:
+        save_file(tensors, unfinished)
     write_card(out, card)
 
 
 def write_card(out: Path, card: Mapping[str, Any]) -> None:
     """Write the card alone."""
-    unfinished = out / f"{CARD}.tmp"
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(card, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(out / CARD)
+    with whole(out / CARD) as unfinished:
+        unfinished.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")

@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
@@ -66,6 +68,11 @@ class Run:
         """How much of it is over, 0 to 1."""
         by_steps = self.step / config.max_steps if config.max_steps else 0.0
         return max(self.seconds / (60 * config.minutes), by_steps)
+
+
+def recipe_of(folder: ModelFolder) -> Recipe:
+    """What is asked of a model while it learns: as its own training did, with more weight on the text itself."""
+    return ADAPT if folder.policy == "verdict" else Recipe()
 
 
 def refuse_unfit(folder: ModelFolder) -> None:
@@ -195,6 +202,11 @@ def report(at: Run, pair: tuple[float, float], config: AdaptRun) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def forget(out: Path) -> None:
+    """Remove the state of a run that is over, or not wanted any more."""
+    (out / STATE).unlink(missing_ok=True)
+
+
 def save(
     out: Path,
     learned: dict[str, torch.nn.Parameter],
@@ -207,8 +219,19 @@ def save(
     now = {name: parameter.detach() for name, parameter in learned.items()}
     state = {"learned": now, "optimizer": optimizer.state_dict(), "best": best, "run": json.dumps(asdict(at)),
              "belongs": belongs}  # fmt: skip
-    torch.save(state, out / f"{STATE}.tmp")
-    (out / f"{STATE}.tmp").replace(out / STATE)
+    with whole(out / STATE) as unfinished:
+        torch.save(state, unfinished)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file beside `path` that takes its place once it is written; what could not be written is removed."""
+    unfinished = path.with_name(f"{path.name}.tmp")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def resume(
@@ -220,11 +243,11 @@ def resume(
     try:
         state = torch.load(out / STATE, weights_only=True)
         if state["belongs"] != belongs:
-            raise ValueError(f"{out} holds a run on other files, of another model or rank: name another --out")
+            raise ValueError(f"{out} holds a run on other files, of another model or rank: another --out, or --anew")
         with torch.no_grad():
             for name, parameter in learned.items():
                 parameter.copy_(state["learned"][name])
         optimizer.load_state_dict(state["optimizer"])
         return Run(**json.loads(state["run"])), state["best"]
-    except (RuntimeError, KeyError, TypeError, EOFError, OSError) as error:
-        raise ValueError(f"cannot go on from {out / STATE}: {error}; remove it to begin anew") from error
+    except (RuntimeError, KeyError, TypeError, EOFError, OSError, UnpicklingError) as error:
+        raise ValueError(f"cannot go on from {out / STATE}, which is cut off or no state: --anew forgets it") from error

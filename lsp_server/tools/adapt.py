@@ -53,17 +53,17 @@ def data_home() -> Path:
     return Path(home) if os.path.isabs(home) else Path.home() / ".local" / "share"
 
 
-def settings(pairs: Sequence[str], minutes: float) -> AdaptRun:
+def settings(pairs: Sequence[str], minutes: float, folder: ModelFolder) -> AdaptRun:
     """The run that NAME=VALUE pairs describe; ValueError if one is unknown or no number."""
-    from diffusion.adapt.run import AdaptRun
+    from diffusion.adapt.run import AdaptRun, recipe_of
 
     numbers = {name: type(value) for name, value in vars(AdaptRun()).items() if isinstance(value, (int, float))}
-    values: dict[str, Any] = {"minutes": minutes}
+    values: dict[str, Any] = {"minutes": minutes, "recipe": recipe_of(folder)}
     for name, _, value in (pair.partition("=") for pair in pairs):
         if name not in numbers:
             raise ValueError(f"--set: {name} is none of {', '.join(numbers)}")
         values[name] = numbers[name](value)
-    if not values["minutes"] > 0:
+    if not 0 < minutes < float("inf"):
         raise ValueError("--minutes must be more than 0")
     return AdaptRun(**values)
 
@@ -71,17 +71,22 @@ def settings(pairs: Sequence[str], minutes: float) -> AdaptRun:
 def say_found(found: Found, learned: Sequence[SourceFile], held_out: Sequence[SourceFile]) -> None:
     """What is learned, held out and left out, in numbers."""
     print(f"{len(learned)} files to learn from, {len(held_out)} held out to measure on")
-    if found.left_out:
-        print("left out: " + ", ".join(f"{n} {reason}" for reason, n in sorted(found.left_out.items())))
+    print(*said_left_out(found), sep="\n", end="\n" if found.left_out else "")
+
+
+def said_left_out(found: Found) -> list[str]:
+    """A phrase about the files that are not learned, if there are any."""
+    counts = ", ".join(f"{n} {reason}" for reason, n in sorted(found.left_out.items()))
+    return [f"left out: {counts}"] if counts else []
 
 
 def prepare(out: Path, anew: bool) -> None:
     """Make the folder; OSError if it cannot be written, ValueError if the disk is full."""
-    from diffusion.adapt.run import STATE
+    from diffusion.adapt.run import forget
 
     out.mkdir(parents=True, exist_ok=True)
     if anew:
-        (out / STATE).unlink(missing_ok=True)
+        forget(out)
     free = shutil.disk_usage(out).free
     if free < ROOM_BYTES:
         raise ValueError(f"{out}: {free / 1e6:.0f} MB are free on its disk; it takes {ROOM_BYTES / 1e6:.0f}")
@@ -109,18 +114,21 @@ def adapt(args: argparse.Namespace) -> int:
     """Gather, learn, write, measure, say."""
     from diffusion.adapt import data
     from diffusion.adapt.card import about, write_adapter, write_card
-    from diffusion.adapt.run import held_out_batches, learn, refuse_unfit
+    from diffusion.adapt.run import forget, held_out_batches, learn, refuse_unfit
     from diffusion.hub.cache import folder_of
     from diffusion.model.card import open_folder, weights_hash
     from diffusion.model.config import EMBEDDED
     from lsp_server.tools import adapt_measure
 
-    config = settings(args.set, args.minutes)
-    found = gather(args.folders, user_config.read()[0])
-    learned, held_out = data.split(found.files)
-    say_found(found, learned, held_out)
     folder = open_folder(folder_of(args.base) or EMBEDDED)
     refuse_unfit(folder)
+    config = settings(args.set, args.minutes, folder)
+    found = gather(args.folders, user_config.read()[0])
+    try:
+        learned, held_out = data.split(found.files)
+    except ValueError as error:
+        raise ValueError("; ".join([str(error), *said_left_out(found)])) from error
+    say_found(found, learned, held_out)
     tokenizer, base = folder.tokenizer(), weights_hash(folder.path)
     texts, checks = data.in_memory(learned, tokenizer), data.in_memory(held_out, tokenizer, least=0)
     cases = adapt_measure.holes_in(held_out, args.holes)
@@ -140,6 +148,7 @@ def adapt(args: argparse.Namespace) -> int:
     write_card(out, card | {"before": adapt_measure.summary(before), "after": adapt_measure.summary(after)})
     print(f"\n{adapt_measure.table(before, after)}\n\n{adapt_measure.verdict(before, after)}")
     print(f"The adapter: {out} (option `adapter`: docs/adapt.md)")
+    forget(out)
     return 0
 
 
