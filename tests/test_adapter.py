@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from safetensors.torch import save_file
 from cuda_ext import native
 from diffusion.backends.native import tensors_of
 from diffusion.engine import Engine
+from diffusion.model import card
 from diffusion.model.adapter import CARD, TENSORS, Adapter, open_adapter
 from diffusion.model.card import open_folder, weights_hash
 from diffusion.model.load import load_weights, save_model
@@ -28,7 +31,7 @@ REQUEST = InfillRequest("import os\n\ndef area(width, height):\n    return ", "\
 
 
 def adapter(
-    path: Path, base: str = BASE, tensors: dict[str, torch.Tensor] | None = None, scale: float = 0.1, **card: Any
+    path: Path, base: str = BASE, tensors: dict[str, torch.Tensor] | None = None, scale: float = 0.1, **said: Any
 ) -> Path:
     """An adapter of rank 3 for one matrix, unless told otherwise."""
     path.mkdir(exist_ok=True)
@@ -40,7 +43,7 @@ def adapter(
     }
     tensors = {key: scale * value for key, value in pair.items()} if tensors is None else tensors
     save_file(tensors, path / TENSORS)
-    (path / CARD).write_text(json.dumps({"format": 1, "base": base} | card))
+    (path / CARD).write_text(json.dumps({"format": 1, "base": base} | said))
     return path
 
 
@@ -82,8 +85,6 @@ def test_quantising_a_row_of_zeros_gives_zeros() -> None:
 
 def test_torch_loads_the_merged_weights(tmp_path: Path) -> None:
     found = opened(adapter(tmp_path / "a"))
-    import dataclasses
-
     model = load_weights(dataclasses.replace(FOLDER, adapter=found))
     expected = found.merged(FOLDER.weights())[NAME].float32()
     np.testing.assert_allclose(model.blocks[1].down.weight.numpy(), expected, rtol=1e-6)
@@ -110,6 +111,19 @@ def test_an_adapter_of_nothing_changes_no_text_and_one_of_something_does(tmp_pat
 
 def test_a_file_in_the_folder_names_the_folder(tmp_path: Path) -> None:
     assert opened(adapter(tmp_path / "a") / TENSORS).path == tmp_path / "a"
+
+
+def test_of_a_large_model_the_beginnings_of_its_tensors_tell_one_from_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card, "HASHED_BYTES", 0)
+    other = tmp_path / "other"
+    shutil.copytree(SMALL, other)
+    assert weights_hash(other) == weights_hash(SMALL) != BASE
+    weights = bytearray((other / "model.safetensors").read_bytes())
+    weights[8 + int.from_bytes(weights[:8], "little")] ^= 1  # the first byte of the first tensor
+    (other / "model.safetensors").write_bytes(weights)
+    assert weights_hash(other) != weights_hash(SMALL)
 
 
 def pair(n: int = 256, k: int = 704, rank: int = 2, name: str = NAME) -> dict[str, torch.Tensor]:

@@ -55,9 +55,9 @@ class Stored:
     start: int
     n_bytes: int
 
-    def read(self) -> np.ndarray:
-        """Its bytes (uint8); ValueError if the file has become shorter, or cannot be read any more."""
-        data = np.empty(self.n_bytes, dtype=np.uint8)
+    def read(self, most: int | None = None) -> np.ndarray:
+        """Its bytes (uint8), at most so many; ValueError if the file has become shorter, or cannot be read any more."""
+        data = np.empty(min(self.n_bytes, self.n_bytes if most is None else most), dtype=np.uint8)
         rest = data.data
         try:
             self.file.seek(self.start)
