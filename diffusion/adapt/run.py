@@ -95,6 +95,95 @@ def held_out_batches(folder: ModelFolder, data: Dataset, recipe: Recipe) -> list
     return [source.batch(1) for _ in range(N_CHECKS)]
 
 
+class Learner:
+    """The matrices that learn beside a frozen model, the best of them so far, and where the run stands."""
+
+    def __init__(
+        self, folder: ModelFolder, data: Dataset, checks: list[Batch], out: Path, config: AdaptRun, belongs: str
+    ) -> None:
+        self.checks, self.out, self.config, self.belongs = checks, out, config, belongs
+        self.model = load_weights(folder, precision(torch.device("cpu")))
+        self.learned = grow(self.model, config.rank, config.seed)
+        self.optimizer = torch.optim.AdamW(
+            list(self.learned.values()), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0
+        )
+        self.best: dict[str, Tensor] = {}
+        self.at = self.resumed() if (out / STATE).exists() else Run()
+        self.source = packer(folder, data, config.seed + 1 + self.at.step, config.recipe)
+        self.generator = torch.Generator().manual_seed(self.at.step)
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Go on until the time is used up, nothing gets better, or `stopped`."""
+        at, clock, saved = self.at, Clock(self.at), time.monotonic()
+        if not at.history:
+            self.look()
+        next_look = (int(at.share_done(self.config) / CHECK_SHARE) + 1) * CHECK_SHARE
+        while at.share_done(self.config) < 1 and at.since_best < PATIENCE and not stopped():
+            self.step()
+            clock.tick()
+            if at.share_done(self.config) >= next_look:
+                self.look()
+                clock.tick()
+                next_look += CHECK_SHARE
+            if time.monotonic() - saved > SAVE_S:
+                self.save()
+                saved = time.monotonic()
+        if at.history[-1][1] != at.step:
+            self.look()
+        self.save()
+
+    def step(self) -> None:
+        """Learn from one sequence."""
+        lr = learning_rate(self.at.share_done(self.config), self.config.lr, warmup=0.05, decay=0.6)
+        set_learning_rate([self.optimizer], lr)
+        pair = one_step(self.model, self.optimizer, self.source.batch(1), self.config, self.generator)
+        self.at.step += 1
+        report(self.at, pair, self.config)
+
+    def look(self) -> None:
+        """Measure the held-out loss; keep the matrices if it is the lowest so far."""
+        at, generator = self.at, torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            told = [told_rows(batch, n_told(batch, self.config), generator) for batch in self.checks]
+            pairs = [losses(self.model, b, attention_mask(b), rows) for b, rows in zip(self.checks, told, strict=True)]
+        next_token, canvas = (sum(float(pair[i]) for pair in pairs) / len(pairs) for i in range(2))
+        at.history.append((round(at.seconds / 60, 2), at.step, round(next_token, 4), round(canvas, 4)))
+        value = self.config.recipe.ar_weight * next_token + canvas
+        at.since_best = 0 if value < at.best else at.since_best + 1
+        if value < at.best:
+            at.best = value
+            self.best = {name: parameter.detach().clone() for name, parameter in self.learned.items()}
+        said = f"held out, after {at.seconds / 60:.1f} min: next-token {next_token:.3f}, canvas {canvas:.3f}"
+        said += f" ({at.since_best} since the best)" if at.since_best else ""
+        print(f"\r\x1b[K{said}" if sys.stderr.isatty() else said, file=sys.stderr, flush=True)
+
+    def save(self) -> None:
+        """Write what a resumed run needs."""
+        now = {name: parameter.detach() for name, parameter in self.learned.items()}
+        state = {"learned": now, "optimizer": self.optimizer.state_dict(), "best": self.best,
+                 "run": json.dumps(asdict(self.at)), "belongs": self.belongs}  # fmt: skip
+        with whole(self.out / STATE) as unfinished:
+            torch.save(state, unfinished)
+
+    def resumed(self) -> Run:
+        """Restore the run in `out`; ValueError if it is not the one asked for."""
+        path = self.out / STATE
+        try:
+            state = torch.load(path, weights_only=True)
+            if state["belongs"] != self.belongs:
+                raise ValueError(
+                    f"{self.out} holds a run on other files, of another model or rank: another --out, or --anew"
+                )
+            with torch.no_grad():
+                for name, parameter in self.learned.items():
+                    parameter.copy_(state["learned"][name])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.best = state["best"]
+            return Run(**json.loads(state["run"]))
+        except (RuntimeError, KeyError, TypeError, EOFError, OSError, UnpicklingError) as error:
+            raise ValueError(f"cannot go on from {path}, which is cut off or no state: --anew forgets it") from error
+
+
 def learn(
     folder: ModelFolder,
     data: Dataset,
@@ -104,38 +193,18 @@ def learn(
     stopped: Callable[[], bool],
     belongs: str = "",
 ) -> tuple[Run, dict[str, Tensor]]:
-    """Run, or go on, until the time is used up or nothing gets better; the run and the best matrices so far.
+    """Run, or go on; where the run stands and the best matrices so far.
 
     `belongs`: to what a state in `out` must belong; ValueError if it is another's.
     """
-    model = load_weights(folder, precision(torch.device("cpu")))
-    learned = grow(model, config.rank, config.seed)
-    optimizer = torch.optim.AdamW(list(learned.values()), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0)
-    at, best = resume(out, learned, optimizer, belongs)
-    source = packer(folder, data, config.seed + 1 + at.step, config.recipe)
-    generator = torch.Generator().manual_seed(at.step)
-    clock = Clock(at)
-    saved = time.monotonic()
-    if not at.history:
-        look(model, learned, checks, at, config, best)
-    next_look = (int(at.share_done(config) / CHECK_SHARE) + 1) * CHECK_SHARE
-    while (done := at.share_done(config)) < 1 and at.since_best < PATIENCE and not stopped():
-        set_learning_rate([optimizer], learning_rate(done, config.lr, warmup=0.05, decay=0.6))
-        pair = one_step(model, optimizer, source.batch(1), config, generator)
-        at.step += 1
-        clock.tick()
-        report(at, pair, config)
-        if at.share_done(config) >= next_look:
-            look(model, learned, checks, at, config, best)
-            clock.tick()
-            next_look += CHECK_SHARE
-        if time.monotonic() - saved > SAVE_S:
-            save(out, learned, optimizer, at, best, belongs)
-            saved = time.monotonic()
-    if not at.history or at.history[-1][1] != at.step:
-        look(model, learned, checks, at, config, best)
-    save(out, learned, optimizer, at, best, belongs)
-    return at, best
+    learner = Learner(folder, data, checks, out, config, belongs)
+    learner.run(stopped)
+    return learner.at, learner.best
+
+
+def n_told(batch: Batch, config: AdaptRun) -> int:
+    """Rows of a batch that have logits."""
+    return int(config.told * batch.ids.numel())
 
 
 class Clock:
@@ -155,41 +224,13 @@ def one_step(
     model: Transformer, optimizer: torch.optim.Optimizer, batch: Batch, config: AdaptRun, generator: torch.Generator
 ) -> tuple[float, float]:
     """Forward and backward over one sequence and one update; its losses."""
-    rows = told_rows(batch, int(config.told * batch.ids.shape[1]), generator)
+    rows = told_rows(batch, n_told(batch, config), generator)
     next_token, canvas = losses(model, batch, attention_mask(batch), rows)
     (config.recipe.ar_weight * next_token + canvas).backward()  # type: ignore[no-untyped-call]
     clip(model)
     optimizer.step()
     optimizer.zero_grad(set_to_none=False)
     return next_token.item(), canvas.item()
-
-
-def look(
-    model: Transformer,
-    learned: dict[str, torch.nn.Parameter],
-    checks: list[Batch],
-    at: Run,
-    config: AdaptRun,
-    best: dict[str, Tensor],
-) -> None:
-    """Measure the held-out loss; keep the matrices in `best` if it is the lowest so far."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        told = [told_rows(batch, int(config.told * batch.ids.shape[1]), generator) for batch in checks]
-        pairs = [losses(model, batch, attention_mask(batch), rows) for batch, rows in zip(checks, told, strict=True)]
-    next_token, canvas = (sum(float(pair[i]) for pair in pairs) / len(pairs) for i in range(2))
-    at.history.append((round(at.seconds / 60, 2), at.step, round(next_token, 4), round(canvas, 4)))
-    value = config.recipe.ar_weight * next_token + canvas
-    at.since_best = 0 if value < at.best else at.since_best + 1
-    if value < at.best:
-        at.best = value
-        best |= {name: parameter.detach().clone() for name, parameter in learned.items()}
-    print(
-        f"\nheld out, after {at.seconds / 60:.1f} min: next-token {next_token:.3f}, canvas {canvas:.3f}"
-        + ("" if at.since_best == 0 else f" ({at.since_best} since the best)"),
-        file=sys.stderr,
-        flush=True,
-    )
 
 
 def report(at: Run, pair: tuple[float, float], config: AdaptRun) -> None:
@@ -207,22 +248,6 @@ def forget(out: Path) -> None:
     (out / STATE).unlink(missing_ok=True)
 
 
-def save(
-    out: Path,
-    learned: dict[str, torch.nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    at: Run,
-    best: dict[str, Tensor],
-    belongs: str,
-) -> None:
-    """Write what a resumed run needs."""
-    now = {name: parameter.detach() for name, parameter in learned.items()}
-    state = {"learned": now, "optimizer": optimizer.state_dict(), "best": best, "run": json.dumps(asdict(at)),
-             "belongs": belongs}  # fmt: skip
-    with whole(out / STATE) as unfinished:
-        torch.save(state, unfinished)
-
-
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A file beside `path` that takes its place once it is written; what could not be written is removed."""
@@ -232,22 +257,3 @@ def whole(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def resume(
-    out: Path, learned: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, belongs: str
-) -> tuple[Run, dict[str, Tensor]]:
-    """Restore the run in `out`, if there is one; ValueError if it is not the one asked for."""
-    if not (out / STATE).exists():
-        return Run(), {}
-    try:
-        state = torch.load(out / STATE, weights_only=True)
-        if state["belongs"] != belongs:
-            raise ValueError(f"{out} holds a run on other files, of another model or rank: another --out, or --anew")
-        with torch.no_grad():
-            for name, parameter in learned.items():
-                parameter.copy_(state["learned"][name])
-        optimizer.load_state_dict(state["optimizer"])
-        return Run(**json.loads(state["run"])), state["best"]
-    except (RuntimeError, KeyError, TypeError, EOFError, OSError, UnpicklingError) as error:
-        raise ValueError(f"cannot go on from {out / STATE}, which is cut off or no state: --anew forgets it") from error

@@ -10,13 +10,13 @@ one sentence on stderr and exit status 1.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,18 +68,6 @@ def settings(pairs: Sequence[str], minutes: float, folder: ModelFolder) -> Adapt
     return AdaptRun(**values)
 
 
-def say_found(found: Found, learned: Sequence[SourceFile], held_out: Sequence[SourceFile]) -> None:
-    """What is learned, held out and left out, in numbers."""
-    print(f"{len(learned)} files to learn from, {len(held_out)} held out to measure on")
-    print(*said_left_out(found), sep="\n", end="\n" if found.left_out else "")
-
-
-def said_left_out(found: Found) -> list[str]:
-    """A phrase about the files that are not learned, if there are any."""
-    counts = ", ".join(f"{n} {reason}" for reason, n in sorted(found.left_out.items()))
-    return [f"left out: {counts}"] if counts else []
-
-
 def prepare(out: Path, anew: bool) -> None:
     """Make the folder; OSError if it cannot be written, ValueError if the disk is full."""
     from diffusion.adapt.run import forget
@@ -110,62 +98,98 @@ def interrupts() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def adapt(args: argparse.Namespace) -> int:
-    """Gather, learn, write, measure, say."""
-    from diffusion.adapt import data
-    from diffusion.adapt.card import about, write_adapter, write_card
-    from diffusion.adapt.run import forget, held_out_batches, learn, refuse_unfit
+@dataclass(frozen=True)
+class Task:
+    """What a call is to do; `base`: the `weights_hash` of the model."""
+
+    folder: ModelFolder
+    base: str
+    config: AdaptRun
+    learned: list[SourceFile]
+    held_out: list[SourceFile]
+    out: Path
+
+    @property
+    def belongs(self) -> str:
+        """To what the state of a run belongs: another model, rank, seed or file makes another."""
+        from diffusion.adapt.data import digest
+
+        files = (f"{file.name} {digest(file.text)}" for file in self.learned)
+        return digest("\n".join([self.base, str(self.config.rank), str(self.config.seed), *files]))
+
+
+def task_of(args: argparse.Namespace) -> Task:
+    """Look at the model and the files; ValueError says what is wrong with them."""
+    from diffusion.adapt.data import split
+    from diffusion.adapt.run import refuse_unfit
     from diffusion.hub.cache import folder_of
     from diffusion.model.card import open_folder, weights_hash
     from diffusion.model.config import EMBEDDED
-    from lsp_server.tools import adapt_measure
 
     folder = open_folder(folder_of(args.base) or EMBEDDED)
     refuse_unfit(folder)
     config = settings(args.set, args.minutes, folder)
     found = gather(args.folders, user_config.read()[0])
     try:
-        learned, held_out = data.split(found.files)
+        learned, held_out = split(found.files)
     except ValueError as error:
         raise ValueError("; ".join([str(error), *said_left_out(found)])) from error
-    say_found(found, learned, held_out)
-    tokenizer, base = folder.tokenizer(), weights_hash(folder.path)
-    texts, checks = data.in_memory(learned, tokenizer), data.in_memory(held_out, tokenizer, least=0)
-    cases = adapt_measure.holes_in(held_out, args.holes)
+    print(f"{len(learned)} files to learn from, {len(held_out)} held out to measure on")
+    print(*said_left_out(found), sep="\n", end="\n" if found.left_out else "")
     out = args.out or data_home() / "mezzotint" / "adapters" / args.folders[0].resolve().name
-    prepare(out, args.anew)
-    print(f"{len(texts.tokens):,} tokens, {config.minutes:g} minutes; Ctrl-C stops, the same call goes on")
-    batches = held_out_batches(folder, checks, config.recipe)
+    return Task(folder, weights_hash(folder.path), config, learned, held_out, out)
+
+
+def said_left_out(found: Found) -> list[str]:
+    """A phrase about the files that are not learned, if there are any."""
+    counts = ", ".join(f"{n} {reason}" for reason, n in sorted(found.left_out.items()))
+    return [f"left out: {counts}"] if counts else []
+
+
+def learn(task: Task, anew: bool) -> tuple[dict[str, Any], bool]:
+    """Learn and write the adapter; its card, and whether the run was stopped."""
+    from diffusion.adapt import data, run
+    from diffusion.adapt.card import about, write_adapter
+
+    tokenizer, config = task.folder.tokenizer(), task.config
+    texts = data.in_memory(task.learned, tokenizer)
+    checks = run.held_out_batches(task.folder, data.in_memory(task.held_out, tokenizer, least=0), config.recipe)
+    prepare(task.out, anew)
+    print(f"{len(texts.tokens):,} tokens, {config.minutes:g} minutes; Ctrl-C stops, the same call goes on", flush=True)
     with interrupts() as stopped:
-        at, best = learn(folder, texts, batches, out, config, stopped, belongs(base, config, learned))
-        over = not stopped()
-    card = about(base, at, config, learned, held_out, len(texts.tokens))
-    write_adapter(out, best, card)
-    if not over:
-        print(f"stopped after {at.seconds / 60:.1f} minutes; the same call goes on from there", file=sys.stderr)
+        at, best = run.learn(task.folder, texts, checks, task.out, config, stopped, task.belongs)
+        early = stopped()
+    card = about(task.base, at, config, task.learned, task.held_out, len(texts.tokens))
+    write_adapter(task.out, best, card)
+    return card, early
+
+
+def adapt(args: argparse.Namespace) -> int:
+    """Learn, measure, say."""
+    from diffusion.adapt.card import write_card
+    from diffusion.adapt.run import forget
+    from lsp_server.tools import adapt_measure
+
+    task = task_of(args)
+    cases = adapt_measure.holes_in(task.held_out, args.holes)
+    card, early = learn(task, args.anew)
+    if early:
+        print(f"stopped after {card['run']['minutes']} minutes; the same call goes on from there", file=sys.stderr)
         return STOPPED
-    before, after = (adapt_measure.measure(engine, cases, label) for label, engine in engines(folder, out))
-    write_card(out, card | {"before": adapt_measure.summary(before), "after": adapt_measure.summary(after)})
+    before, after = (adapt_measure.measure(engine, cases, label) for label, engine in engines(task))
+    write_card(task.out, card | {"before": adapt_measure.summary(before), "after": adapt_measure.summary(after)})
+    forget(task.out)
     print(f"\n{adapt_measure.table(before, after)}\n\n{adapt_measure.verdict(before, after)}")
-    print(f"The adapter: {out} (option `adapter`: docs/adapt.md)")
-    forget(out)
+    print(f"The adapter: {task.out} (option `adapter`: docs/adapt.md)")
     return 0
 
 
-def engines(folder: ModelFolder, out: Path) -> Iterator[tuple[str, Any]]:
+def engines(task: Task) -> Iterator[tuple[str, Any]]:
     """The model without and with the adapter, one after the other."""
     from diffusion.engine import Engine
 
-    yield "before", Engine.load(folder.path)
-    yield "after", Engine.load(folder.path, adapter=out)
-
-
-def belongs(base: str, config: AdaptRun, learned: Sequence[SourceFile]) -> str:
-    """To what the state of a run belongs: another model, rank or file makes another."""
-    from diffusion.adapt.data import digest
-
-    parts = (base, config.rank, config.seed, *(f"{file.name} {digest(file.text)}" for file in learned))
-    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+    yield "before", Engine.load(task.folder.path)
+    yield "after", Engine.load(task.folder.path, adapter=task.out)
 
 
 def main(argv: list[str] | None = None) -> int:
