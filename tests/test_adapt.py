@@ -21,6 +21,7 @@ from diffusion.model.card import open_folder, weights_hash
 from diffusion.model.load import load_weights
 from diffusion.train.step import attention_mask, compute_losses
 from tests.models import SMALL
+from tests.test_train_from_base import base
 
 FOLDER = open_folder(SMALL)
 TOKENIZER = FOLDER.tokenizer()
@@ -142,6 +143,17 @@ def test_the_best_is_kept_and_a_run_that_gets_no_better_ends_early(
     assert at.step < 10 and at.since_best >= runs.PATIENCE
     assert all(at.best < 2 * next_token + canvas for _, step, next_token, canvas in at.history if step)
     assert not any(bool(tensor.any()) for name, tensor in best.items() if name.endswith(".up"))  # that of step 0
+
+
+def test_a_model_that_judges_its_drafts_is_kept_by_its_next_token_loss(tmp_path: Path) -> None:
+    folder = open_folder(base(tmp_path / "base"))
+    learned, held_out = data.split(FILES)
+    config = replace(CONFIG, recipe=recipe_of(folder))
+    checks = held_out_batches(folder, data.in_memory(held_out, TOKENIZER, least=0), config.recipe)[:1]
+    at, best = learn(folder, data.in_memory(learned, TOKENIZER), checks, tmp_path, config, never)
+    assert folder.policy == "verdict" and FOLDER.policy != "verdict"
+    assert at.best == pytest.approx(min(next_token for _, _, next_token, _ in at.history), abs=1e-4)
+    assert "blocks.1.gate_up.weight.up" in best
 
 
 def test_the_card_holds_hashes_and_counts_and_neither_paths_nor_text(tmp_path: Path) -> None:

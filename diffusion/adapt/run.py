@@ -35,8 +35,8 @@ from diffusion.vocabulary import NONE
 STATE = "state.pt"
 SAVE_S = 60
 N_CHECKS = 4  # held-out sequences
-CHECK_SHARE = 0.1  # of a run, between two looks at the held-out loss
-PATIENCE = 3  # looks without a better one
+CHECK_SHARE = 0.2  # of a run, between two looks at the held-out loss
+PATIENCE = 2  # looks without a better one
 ADAPT = replace(VERDICT, context_weight=1.0, ar_weight=2.0)
 
 
@@ -102,6 +102,7 @@ class Learner:
         self, folder: ModelFolder, data: Dataset, checks: list[Batch], out: Path, config: AdaptRun, belongs: str
     ) -> None:
         self.checks, self.out, self.config, self.belongs = checks, out, config, belongs
+        self.judged = folder.policy == "verdict"  # then the canvas only drafts: the next token's loss is what counts
         self.model = load_weights(folder, precision(torch.device("cpu")))
         self.learned = grow(self.model, config.rank, config.seed)
         self.optimizer = torch.optim.AdamW(
@@ -148,7 +149,7 @@ class Learner:
             pairs = [losses(self.model, b, attention_mask(b), rows) for b, rows in zip(self.checks, told, strict=True)]
         next_token, canvas = (sum(float(pair[i]) for pair in pairs) / len(pairs) for i in range(2))
         at.history.append((round(at.seconds / 60, 2), at.step, round(next_token, 4), round(canvas, 4)))
-        value = self.config.recipe.ar_weight * next_token + canvas
+        value = next_token if self.judged else self.config.recipe.ar_weight * next_token + canvas
         at.since_best = 0 if value < at.best else at.since_best + 1
         if value < at.best:
             at.best = value
