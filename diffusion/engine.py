@@ -20,6 +20,7 @@ from diffusion import extras
 from diffusion.around import in_front, in_place
 from diffusion.canvas import Canvas
 from diffusion.layout import Context, Layout, lay_out
+from diffusion.model.adapter import open_adapter
 from diffusion.model.card import ModelFolder, open_folder, weights_hash
 from diffusion.model.config import EMBEDDED, ModelConfig
 from diffusion.recall import RECALL_ABOVE, starts
@@ -90,19 +91,24 @@ class Engine:
         threads: int | None = None,
         backend: str = "auto",
         refresh: int = 0,
+        adapter: Path | None = None,
     ) -> Engine:
         """Load the model folder `path` (default: the embedded model); ValueError says what is wrong with it.
 
         `backend`: "native", "torch", or "auto" for native where it was built. `refresh`: of a model that fills
-        in place, steps from one pass over all rows to the next; 0 is as the folder says.
+        in place, steps from one pass over all rows to the next; 0 is as the folder says. `adapter`: what
+        `mezzotint adapt` made for this model.
         """
         folder = open_folder(path or EMBEDDED)
-        folder = dataclasses.replace(folder, refresh=refresh or folder.refresh)
+        base = weights_hash(folder.path)
+        added = open_adapter(adapter, folder.config, base) if adapter else None
+        folder = dataclasses.replace(folder, refresh=refresh or folder.refresh, adapter=added)
         tokenizer = folder.tokenizer()
         chosen = load_backend(folder, device, threads, backend)
         info = {
             "model": "embedded" if path is None else str(path),
-            "weights": weights_hash(folder.path),
+            "weights": base,
+            **({"adapter": folder.adapter.digest} if folder.adapter else {}),
             "max_context": chosen.config.max_context,
             "other_tokens": Layout.of(chosen.config.max_context).other_tokens if folder.shows_others else 0,
             "cache": folder.cache,

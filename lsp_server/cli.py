@@ -78,6 +78,13 @@ def run_models(argv: list[str]) -> int:
     return models(argv)
 
 
+def run_adapt(argv: list[str]) -> int:
+    """Teach a model your own code, and say what that was worth."""
+    from lsp_server.tools.adapt import main as adapt
+
+    return adapt(argv)
+
+
 def run_train(argv: list[str]) -> int:
     """Train the model from source code found on this machine."""
     from diffusion.train.cli import main as train
@@ -144,6 +151,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "doctor": run_doctor,
     "setup": run_setup,
     "models": run_models,
+    "adapt": run_adapt,
     "train": run_train,
     "eval": run_eval,
     "bench": run_bench,
@@ -186,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
 
         if error.name not in extras.EXTRA_OF:
             raise
-        extra = "train" if args.command == "train" else ""  # has torch, and all else that training needs
+        extra = "train" if args.command in ("train", "adapt") else ""  # has torch, and all else that training needs
         print(extras.missing(f"mezzotint {args.command}", error.name, extra), file=sys.stderr)
         return 1
 

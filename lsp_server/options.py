@@ -13,7 +13,7 @@ from typing import Any
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 WANTED = ("on", "manual", "off")
-OF_THE_MODEL = ("model", "device", "threads", "refresh")  # another value needs the model to be loaded anew
+OF_THE_MODEL = ("model", "adapter", "device", "threads", "refresh")  # another value loads the model anew
 
 
 def _number(default: int, low: int, high: int) -> Any:
@@ -34,6 +34,7 @@ class Options:
         drafts: send `mezzotint/draft` notifications while denoising.
         status: send `mezzotint/status` notifications.
         model: a model folder, a file in one, or a name (`mezzotint models list`); "" is the embedded model.
+        adapter: a folder that `mezzotint adapt` made for the model; "" is none.
         device: where the model runs: cpu, cuda or cuda:N.
         threads: CPU threads of the model; 0 leaves the choice to the engine.
         refresh: steps from one full pass to the next, of models that fill in place; 1 is exact, 0 is as the model says.
@@ -61,6 +62,7 @@ class Options:
     drafts: bool = False
     status: bool = False
     model: str = ""
+    adapter: str = ""
     device: str = "cpu"
     threads: int = _number(0, 0, 1024)
     refresh: int = _number(0, 0, 1024)

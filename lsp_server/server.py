@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lsp_server import __version__, quickstart  # noqa: F401  (quickstart before lsprotocol)
@@ -51,8 +52,13 @@ def load_engine(options: Options) -> Infiller:
     from diffusion.engine import Engine
     from diffusion.hub.cache import folder_of
 
+    adapter = Path(options.adapter) if options.adapter else None
     engine: Infiller = Engine.load(
-        folder_of(options.model), device=options.device, threads=options.threads or None, refresh=options.refresh
+        folder_of(options.model),
+        device=options.device,
+        threads=options.threads or None,
+        refresh=options.refresh,
+        adapter=adapter,
     )
     return engine
 

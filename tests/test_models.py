@@ -262,8 +262,9 @@ def test_list_names_every_model_and_every_figure_has_a_source(home: Path) -> Non
 def test_use_keeps_what_else_is_configured_and_changes_nothing_that_it_cannot_read(home: Path) -> None:
     path = home / "config/mezzotint/config.json"
     path.parent.mkdir(parents=True)
-    path.write_text('{"maxTokens": 32, "model": "x"}')
-    assert models("use", str(SMALL), "--device", "cpu")[0] == 0
+    path.write_text('{"maxTokens": 32, "model": "x", "adapter": "/of-x"}')
+    status, out, _ = models("use", str(SMALL), "--device", "cpu")
+    assert status == 0 and "the adapter is left out: it belongs to the model before" in out
     assert json.loads(path.read_text()) == {"maxTokens": 32, "model": str(SMALL), "device": "cpu"}
     assert models("use", "embedded")[0] == 0
     assert json.loads(path.read_text()) == {"maxTokens": 32, "device": "cpu"}

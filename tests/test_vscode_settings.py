@@ -57,7 +57,7 @@ def test_every_setting_is_described() -> None:
 
 
 def test_a_workspace_cannot_choose_what_is_started_or_installed() -> None:
-    assert {SETTINGS[name]["scope"] for name in ("command", "package", "model")} == {"machine"}
+    assert {SETTINGS[name]["scope"] for name in ("command", "package", "model", "adapter")} == {"machine"}
 
 
 def test_a_workspace_can_neither_widen_what_is_served_nor_drop_what_is_secret() -> None:

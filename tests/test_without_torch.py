@@ -57,6 +57,16 @@ def test_a_completion_needs_no_torch(without_torch: Path) -> None:
 
 
 @NATIVE
+def test_a_completion_with_an_adapter_needs_no_torch(without_torch: Path, tmp_path: Path) -> None:
+    from tests.models import SMALL
+    from tests.test_adapter import adapter
+
+    made = adapter(tmp_path / "adapter")
+    done = run(without_torch, "complete", f"{DEMO}:16:21", "--model", str(SMALL), "--adapter", str(made))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@NATIVE
 def test_doctor_needs_no_torch(without_torch: Path) -> None:
     done = run(without_torch, "doctor")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -87,6 +97,7 @@ def test_the_server_needs_no_torch(without_torch: Path) -> None:
     [
         (["train", "run", "--corpus", "nowhere"], "train"),
         (["train", "corpus", "--texts", "nowhere", "--out", "nowhere"], "train"),
+        (["adapt", "nowhere"], "train"),
         (["bench", "loop"], "torch"),
         (["models", "get", "smollm2-135m"], "hub"),
     ],

@@ -32,6 +32,7 @@ MAX_ROUNDS = 50  # over all files without finding a new hole
 MAX_BLOCK_CHARS = 400
 BLOCK_SHARE = 0.5  # of the multi-line holes: the body under a line that opens a block
 MAX_PACKAGE_FILES = 40  # so that no package is most of an evaluation
+COMMENT_STARTS = ("//", "/*", "*", "#", "--")
 OPENER = {"python": ":", "javascript": "{", "typescript": "{"}  # what a line that opens a block ends with
 NOT_SOURCE = re.compile(r"(^|/)(_?vendor\w*|_?tests?|__tests__|examples?|dist|generated)/|\.(d|test|spec|test-d)\.\w+$")
 
@@ -234,6 +235,8 @@ def code_lines(text: str, name: str = "a.py") -> list[tuple[int, int]]:
 
 def prose_rows(text: str, name: str = "a.py") -> set[int]:
     """Rows with a comment, with a string that stands alone (a docstring), or in a string of several lines."""
+    if not language_of(name):  # no grammar here: lines that begin as comments do
+        return {row for row, line in enumerate(text.split("\n")) if line.lstrip().startswith(COMMENT_STARTS)}
     prose: set[int] = set()
     nodes = [parse(name, text.encode()).root_node]
     while nodes:

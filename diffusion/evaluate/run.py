@@ -62,6 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--mbpp", type=Path, metavar="FILE", help="MBPP problems, .jsonl: holes in their solutions")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N problems of each of these two files")
     parser.add_argument("--model", type=Path, metavar="PATH", help="model folder (default: the embedded model)")
+    parser.add_argument("--adapter", type=Path, metavar="FOLDER", help="what `mezzotint adapt` made for the model")
     parser.add_argument(
         "--baseline", type=Path, action="append", default=[], metavar="PATH",
         help="another model folder, decoded token by token beside it, as a causal one that fills in the middle",
@@ -236,7 +237,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         cases = all_cases(args)
-        engine = Engine.load(args.model)
+        engine = Engine.load(args.model, adapter=args.adapter)
         baselines = {path.name: Engine.load(path) for path in args.baseline}
     except (OSError, ValueError) as error:
         print(f"mezzotint eval: {error}", file=sys.stderr)

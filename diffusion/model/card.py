@@ -19,6 +19,7 @@ from typing import Any
 from cuda_ext.rules import Verdict
 from diffusion.layout import Layout
 from diffusion.model import families
+from diffusion.model.adapter import Adapter
 from diffusion.model.config import EVERYTHING, ModelConfig, load_config, read_json
 from diffusion.model.tensors import Weight, open_tensors, weights
 from diffusion.model.vocab_files import added_tokens, built
@@ -34,7 +35,8 @@ CAUSAL_CONTEXT = 1024  # tokens that a checkpoint without a card is shown, at mo
 MOST_ROWS = 2048  # of a public diffusion checkpoint: what the Dream family was trained on
 REFRESH = 8  # passes over an in-place canvas from one full pass to the next
 FAMILY_FIELDS = {"format", "name", "licence", "family", "refresh", "max_context"}  # of a card that names a family
-HASHED_BYTES = 1 << 28  # of a larger model only the header counts
+HASHED_BYTES = 1 << 28  # of a larger model only the beginnings of its tensors count
+BEGINNING_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class ModelFolder:
 
     `policy`: how a canvas is decoded, one of POLICIES. `verdict`: what of the verdict loop was fitted to the weights.
     `name`, `licence`: for people. `family`: of the table of public checkpoints, "" if of none. `refresh`: of a model
-    that fills in place, passes from one over all rows to the next; 1 is exact.
+    that fills in place, passes from one over all rows to the next; 1 is exact. `adapter`: what is added to the weights.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class ModelFolder:
     verdict: Verdict = Verdict()
     family: str = ""
     refresh: int = REFRESH
+    adapter: Adapter | None = None
 
     @property
     def only_torch(self) -> str:
@@ -88,8 +91,9 @@ class ModelFolder:
         return tokenizer
 
     def weights(self) -> dict[str, Weight]:
-        """Every weight, by our names; ValueError if one is missing, misshapen or unused."""
-        return weights(open_tensors(self.path), self.config, self.path)
+        """Every weight, by our names, the adapter's added; ValueError if one is missing, misshapen or unused."""
+        found = weights(open_tensors(self.path), self.config, self.path)
+        return self.adapter.merged(found) if self.adapter else found
 
 
 def open_folder(path: Path) -> ModelFolder:
@@ -245,12 +249,11 @@ def write_card(folder: ModelFolder, to: Path) -> None:
 
 
 def weights_hash(path: Path) -> str:
-    """First 12 hex digits of a SHA-256 of the weights: all of a small model's bytes, the header of a large one."""
+    """First 12 hex digits of a SHA-256 of the weights: of all bytes, or the beginnings of a large model's tensors."""
     tensors = open_tensors(path)
     digest = hashlib.sha256()
     small = sum(stored.n_bytes for stored in tensors.values()) <= HASHED_BYTES
     for name, stored in sorted(tensors.items()):
         digest.update(f"{name} {stored.dtype} {stored.shape}".encode())
-        if small:
-            digest.update(stored.read().data)
+        digest.update(stored.read(None if small else BEGINNING_BYTES).data)
     return digest.hexdigest()[:12]

@@ -70,9 +70,12 @@ class Stored:
     start: int
     n_bytes: int
 
-    def read(self) -> np.ndarray:
-        """Its bytes (uint8); ValueError if the file has become shorter or cannot be read, or a value is no number."""
-        data = np.empty(self.n_bytes, dtype=np.uint8)
+    def read(self, most: int | None = None) -> np.ndarray:
+        """Its bytes (uint8), at most so many; ValueError if the file has become shorter or cannot be read.
+
+        ValueError also if a value is no number.
+        """
+        data = np.empty(self.n_bytes if most is None else min(self.n_bytes, most), dtype=np.uint8)
         rest = data.data
         try:
             self.file.seek(self.start)
@@ -89,16 +92,23 @@ class Stored:
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """One weight of ours, of one stored tensor or of several put together; each part has its int8 scales or None."""
+    """One weight of ours, of one stored tensor or of several put together; each part has its int8 scales or None.
+
+    `added`: `down` and `up` of an adapter, whose product is added to the values.
+    """
 
     parts: tuple[tuple[Stored, Stored | None], ...]
+    added: tuple[np.ndarray, np.ndarray] | None = None
 
     def float32(self) -> np.ndarray:
         """All values, float32."""
-        return np.concatenate([as_float32(stored, scale) for stored, scale in self.parts])
+        values = np.concatenate([as_float32(stored, scale) for stored, scale in self.parts])
+        return values if self.added is None else values + self.added[1] @ self.added[0]
 
     def words(self) -> np.ndarray:
         """All values as bfloat16 words (uint16), rounded to nearest even."""
+        if self.added is not None:
+            return rounded(self.float32())
         return np.concatenate(
             [
                 stored.read().view("<u2").reshape(stored.shape)
@@ -112,6 +122,8 @@ class Weight:
         """Int8 values (N, K) and float32 scales (N,), where that is how they are stored."""
         if any(stored.dtype != "I8" or scale is None for stored, scale in self.parts):
             return None
+        if self.added is not None:
+            return quantised(self.float32())
         pairs = [(s.read().view("i1").reshape(s.shape), as_float32(scale, None)) for s, scale in self.parts if scale]
         return np.concatenate([q for q, _ in pairs]), np.concatenate([scale for _, scale in pairs])
 
@@ -133,6 +145,12 @@ def as_float32(stored: Stored, scale: Stored | None) -> np.ndarray:
     kind = {"F32": "<f4", "F16": "<f2", "I8": "i1"}[stored.dtype]
     values: np.ndarray = stored.read().view(kind).reshape(stored.shape).astype(np.float32)
     return values * as_float32(scale, None)[:, None] if scale is not None else values
+
+
+def quantised(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Float32 `values` (N, K) as int8 and one float32 scale per row."""
+    scales = np.maximum(np.abs(values).max(axis=1) / 127, 1e-12).astype(np.float32)
+    return np.rint(values / scales[:, None]).astype(np.int8), scales
 
 
 def rounded(values: np.ndarray) -> np.ndarray:

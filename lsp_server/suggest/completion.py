@@ -131,7 +131,7 @@ def request_for(
     whole, plan = place.whole
     request = context.infill_request(whole, plan, place.question.options)
     if place.question.options.syntax_feedback:
-        request = dataclasses.replace(request, breaks=partial(breaks, place))
+        request = dataclasses.replace(request, breaks=partial(judging.breaks, place))
     if place.question.options.other_files:
         others = shareable(place.question.others, place.question.options)
         tokens = engine.info.get("other_tokens")
@@ -141,11 +141,6 @@ def request_for(
         request = dataclasses.replace(request, other_files=chunks, recall_from=texts)
     left_ms = None if until_s is None else max(0.0, (until_s - time.perf_counter()) * 1000)
     return dataclasses.replace(request, deadline_ms=left_ms)
-
-
-def breaks(place: Place, text: str) -> bool:
-    """Return whether what would be shown of a text breaks the file."""
-    return bool(feedback.broken_spans(place.snapshot, place.plan, cleanup.cleaned(text, place.frame)))
 
 
 def shareable(others: tuple[Snapshot, ...], options: Options) -> list[Snapshot]:

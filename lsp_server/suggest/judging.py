@@ -55,3 +55,8 @@ def parsed(place: Place, draft: Draft) -> Verdict:
     fit = partial(cleanup.cleaned, frame=place.frame)
     sound = feedback.sound_part(place.snapshot, place.plan, whole, fit, words=unsure)
     return Verdict(sound) if unsure else Verdict(text, broken, sound)
+
+
+def breaks(place: Place, text: str) -> bool:
+    """Return whether what would be shown of a text breaks the file."""
+    return bool(feedback.broken_spans(place.snapshot, place.plan, cleanup.cleaned(text, place.frame)))

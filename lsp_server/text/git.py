@@ -23,6 +23,7 @@ from lsp_server.text.files import read_regular
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 2.0
+LIST_TIMEOUT_S = 60.0  # of a list that a person asked for
 MAX_BYTES = 1_000_000  # of a configuration or a list of patterns
 SAFE = {
     "core.fsmonitor": "false",
@@ -73,6 +74,26 @@ def ignored_by(root: Path, paths: Sequence[str]) -> dict[str, bool]:
     if done.returncode not in (0, 1) or answers.keys() != set(paths):
         raise NoAnswerError(f"git does not answer here (exit status {done.returncode})")
     return answers
+
+
+def tracked_by(root: Path, folder: Path) -> list[str]:
+    """Return the files below a folder that the repository at `root` tracks, as paths from the folder on."""
+    program = program_path()
+    if program is None:
+        raise NoAnswerError("git is not on the PATH")
+    command = [program, *COMMAND, "-C", str(folder), "ls-files", "-z"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, env=environment(root), timeout=LIST_TIMEOUT_S,
+            stdin=subprocess.DEVNULL, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise TooSlowError(f"git took longer than {LIST_TIMEOUT_S:g} s") from None
+    except (OSError, ValueError) as error:
+        raise NoAnswerError(f"git does not run: {error}") from None
+    if done.returncode:
+        raise NoAnswerError(f"git does not answer here (exit status {done.returncode})")
+    return [name for name in os.fsdecode(done.stdout).split("\0") if name]
 
 
 def _answers(output: bytes) -> Iterator[tuple[str, bool]]:

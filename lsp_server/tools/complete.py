@@ -58,6 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print one JSON line with every draft")
     parser.add_argument("--delay-ms", type=int, default=0, metavar="MS", help="wait between steps, for demonstrations")
     parser.add_argument("--model", metavar="MODEL", help="model folder, or a name (default: your configuration's)")
+    parser.add_argument("--adapter", metavar="FOLDER", help="what `mezzotint adapt` made (default: with your model)")
     parser.add_argument("--device", help="where the model runs (default: your configuration's, or cpu)")
     return parser
 
@@ -164,9 +165,11 @@ def complete(args: argparse.Namespace, document: Snapshot, offset: int) -> int:
         from diffusion.hub.cache import folder_of
 
         mine = user_config.read()[0]
+        adapter = args.adapter or (mine.adapter if args.model is None else "")
         return Engine.load(
-            folder_of(mine.model if args.model is None else args.model), device=args.device or mine.device
-        )
+            folder_of(mine.model if args.model is None else args.model), device=args.device or mine.device,
+            adapter=Path(adapter) if adapter else None,
+        )  # fmt: skip
 
     interactive = sys.stdout.isatty() and not args.json
     drafts: list[Shown] = []

@@ -215,7 +215,11 @@ def run_use(args: argparse.Namespace) -> int:
         raise ValueError(f"{path} was not changed: {error}") from error
     whole_folder(args.model)
     chosen = args.model if repo_of(args.model) and cached(repo_of(args.model)) else str(folder_of(args.model) or "")
+    before = values.get("model", "")
     values["model"] = str(Path(chosen).resolve()) if chosen and chosen != args.model else chosen
+    if values.get("adapter") and values["model"] != before:
+        del values["adapter"]
+        print("the adapter is left out: it belongs to the model before")
     values |= {"device": args.device} if args.device else {}
     real = path.resolve()  # a link into someone's dotfiles stays a link
     replace(real, json.dumps({key: value for key, value in values.items() if key != "model" or value}, indent=2) + "\n")

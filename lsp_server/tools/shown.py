@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.prog, parser.description = "mezzotint eval shown", (__doc__ or "").split("\n")[0]
     args: argparse.Namespace = parser.parse_args(argv)
     try:
-        cases, engine = run.all_cases(args), Engine.load(args.model)
+        cases, engine = run.all_cases(args), Engine.load(args.model, adapter=args.adapter)
     except (OSError, ValueError) as error:
         print(f"mezzotint eval shown: {error}", file=sys.stderr)
         return 2
