@@ -144,7 +144,7 @@ def test_every_pass_of_a_run_is_what_transformers_gives_for_its_rows(family: str
         )
     )
     assert drafts[-1].done and len(seen) == drafts[-1].forward_passes == 6
-    before = len(engine._caches[-1].ids)
+    before = len(engine.contexts.kept[-1].cache.ids)
     for ids, logits in seen:
         first = before - int(family in SHIFTED)
         torch.testing.assert_close(logits, theirs(model, ids)[first : first + len(logits)], atol=1e-4, rtol=1e-4)
