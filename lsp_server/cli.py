@@ -78,6 +78,13 @@ def run_models(argv: list[str]) -> int:
     return models(argv)
 
 
+def run_serve(argv: list[str]) -> int:
+    """Serve one model to a team over HTTP, in this process or on a Ray cluster."""
+    from lsp_server.tools.serve import main as serve
+
+    return serve(argv)
+
+
 def run_train(argv: list[str]) -> int:
     """Train the model from source code found on this machine."""
     from diffusion.train.cli import main as train
@@ -144,6 +151,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "doctor": run_doctor,
     "setup": run_setup,
     "models": run_models,
+    "serve": run_serve,
     "train": run_train,
     "eval": run_eval,
     "bench": run_bench,
