@@ -34,17 +34,17 @@ class TeamReplica:
         from ray import serve
 
         name = serve.get_replica_context().replica_id.unique_id
-        self.app = build(model, settings.limits, users_of(settings, token), load, name)
+        self.service = build(model, settings.limits, users_of(settings, token), load, name)
         self.reporting: asyncio.Task[None] | None = None
 
-    def __serve_build_asgi_app__(self) -> Any:
+    async def __serve_build_asgi_app__(self) -> Any:
         """What answers requests (called by Ray Serve)."""
-        self.reporting = asyncio.ensure_future(report(self.app.replica.metrics))
-        return self.app.asgi
+        self.reporting = asyncio.ensure_future(report(self.service.replica.metrics))
+        return self.service.asgi
 
     def check_health(self) -> None:
         """Raise if this replica has to be replaced (called by Ray Serve)."""
-        if not self.app.replica.is_well:
+        if not self.service.replica.is_well:
             raise RuntimeError("the engine's thread has ended")
 
 
