@@ -33,7 +33,7 @@ class TeamReplica:
     def __init__(self, model: Model, settings: Settings, token: str, load: Load) -> None:
         from ray import serve
 
-        name = serve.get_replica_context().replica_id.unique_id
+        name = f"{serve.get_replica_context().replica_id.unique_id}.{os.getpid()}"
         self.service = build(model, settings.limits, users_of(settings, token), load, name)
         self.reporting: asyncio.Task[None] | None = None
 
