@@ -119,6 +119,8 @@ def run(settings: Settings, token: str, load: Load = load_engine) -> None:
             serve.run(application(model, settings, token, load), name=model.name, route_prefix=prefix)
         print(f"mezzotint serve: http://{settings.host}:{settings.port}", file=sys.stderr, flush=True)
         wait_for_the_end()
+        for model in settings.models:
+            serve.delete(model.name)  # its replicas finish what they have; a shutdown alone would cut streams off
     finally:
         serve.shutdown()
         ray.shutdown()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import signal
@@ -119,8 +121,13 @@ def test_too_many_are_refused_and_not_kept_waiting_for_ever(served: Service) -> 
         connection.request("POST", "/v1/infill", request_body(InfillRequest("long = ", "")), served.headers())
         streams.append(connection)
     refused: list[int] = []
+
+    def listen(connection: Any) -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):  # it is cut off below
+            refused.append(connection.getresponse().status)
+
     for connection in streams:
-        threading.Thread(target=lambda one=connection: refused.append(one.getresponse().status), daemon=True).start()
+        threading.Thread(target=listen, args=(connection,), daemon=True).start()
     until(lambda: 503 in refused)
     for connection in streams:
         if connection.sock is not None:
