@@ -35,6 +35,7 @@ class RemoteEngine:
     def __init__(self, link: Link, patience_ms: float, model: str = "") -> None:
         self.link, self.patience_ms, self.model = link, patience_ms, model
         self.forward_passes = 0
+        self.last_line = b""  # with what the server adds to the last draft: what it cost
         self.info: dict[str, object] = {}
         self._secret = secrets.token_bytes(16)
 
@@ -67,7 +68,7 @@ class RemoteEngine:
             except FieldError as error:
                 raise RemoteError(f"{self.where}: {error}") from None
             self.forward_passes += max(0, draft.forward_passes - passes)
-            passes = draft.forward_passes
+            passes, self.last_line = draft.forward_passes, line
             if draft.done:
                 exchange.leave()
             yield draft
