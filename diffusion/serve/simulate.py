@@ -82,7 +82,7 @@ def replica(typists: int, costs: Costs, seconds: float, seed: int) -> tuple[list
         if len(seen) == passes:
             final.append((seen[-1] - at) * 1000 + costs.way_ms / 2)
             running[who] = seen[-1]
-    return first, final, busy_s / seconds
+    return first, final, busy_s / max(seconds, free_s)
 
 
 def loads(typists: int, replicas: int, seed: int) -> list[int]:

@@ -47,6 +47,7 @@ class Counts:
 
     first_ms: list[float] = field(default_factory=list)
     final_ms: list[float] = field(default_factory=list)
+    pass_ms: list[float] = field(default_factory=list)
     requests: int = 0
     cancelled: int = 0
     here: int = 0  # answered by this machine's model, which a typist would have had instead
@@ -70,6 +71,7 @@ class Counts:
             for percent in (50, 90, 99):
                 found[f"{name}_p{percent}_ms"] = percentile(values, percent)
         found["cached_share"] = round(1 - self.encoded_tokens / max(1, self.context_tokens), 3)
+        found["pass_ms"] = round(statistics.median(self.pass_ms), 1) if self.pass_ms else None
         names = ("requests", "cancelled", "here", "errors", "passes")
         return {**found, **{name: getattr(self, name) for name in names}}
 
@@ -140,14 +142,17 @@ class Typist:
     def ask(self, request: InfillRequest, cancel: threading.Event) -> None:
         """One request, timed."""
         self.counts.add(requests=1)
-        began_s, last = time.perf_counter(), None
+        began_s, last, first = time.perf_counter(), None, (0.0, 0)
         try:
             for draft in self.engine.infill(request, cancel.is_set):
                 ms = (time.perf_counter() - began_s) * 1000
                 if last is None:
                     self.counts.add(first_ms=ms)
+                    first = ms, draft.forward_passes
                 if draft.done:
                     self.counts.add(final_ms=ms, passes=draft.forward_passes)
+                    if draft.forward_passes > first[1]:
+                        self.counts.add(pass_ms=(ms - first[0]) / (draft.forward_passes - first[1]))
                 last = draft
         except Exception as error:
             print(f"a typist saw {type(error).__name__}: {error}", file=sys.stderr)
