@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := docs/demo.py:16:21
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-wheel test-lowest fuzz lint format pins audit native sanitize cuda gpu-check parity eval holdout bench bench-peers corpus test-editors base train train-gpu picture clean
+.PHONY: help demo test test-serve test-wheel test-lowest fuzz lint format pins audit native sanitize cuda gpu-check parity eval holdout bench bench-peers corpus test-editors base train train-gpu picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -34,6 +34,13 @@ test: $(VENV)/.dev ## install what the tests need and run them
 
 test-wheel: $(VENV)/.dev ## build the wheel, install it into empty environments of the oldest and the newest Python (REQUIRE_PYTHONS=1: none may be missing), complete in a hostile folder
 	$(BIN)/python -m pytest -m wheel
+
+$(VENV)/.serve: $(VENV)/.dev
+	$(BIN)/pip install -q -c constraints.txt -e '.[serve]'
+	@touch $@
+
+test-serve: $(VENV)/.serve ## install Ray Serve and serve a team from a cluster of several processes on this machine
+	$(BIN)/python -m pytest -m cluster
 
 # The lowest versions of what we name, the newest of what those need; torch is no part of it.
 LOWEST := build/lowest

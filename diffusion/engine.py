@@ -19,6 +19,7 @@ from cuda_ext.rules import MAX_ROWS, TOKEN_BY_TOKEN, Policy, Verdict
 from diffusion import extras
 from diffusion.around import in_front, in_place
 from diffusion.canvas import Canvas
+from diffusion.contexts import Cache, Contexts, common_prefix
 from diffusion.layout import Context, Layout, lay_out
 from diffusion.model.adapter import open_adapter
 from diffusion.model.card import ModelFolder, open_folder, weights_hash
@@ -30,19 +31,9 @@ from diffusion.vocabulary import NONE
 
 logger = logging.getLogger(__name__)
 
-N_CACHES = 4  # contexts kept, so that changing between a few files costs nothing
 ENCODE_ROWS = 128  # context tokens between two looks at `cancelled`
 CANVAS_ROWS = 2 * MAX_ROWS  # cache slots behind the context: a canvas, and in front of it what is judged
 BACKENDS = ("auto", "native", "torch")
-
-
-class Cache(Protocol):
-    """Keys and values of a context, and the ids they belong to, `behind` of them behind the canvas."""
-
-    ids: list[int]
-    behind: int
-
-    def keep(self, n_tokens: int) -> None: ...  # noqa: D102
 
 
 class Backend(Protocol):
@@ -80,7 +71,8 @@ class Engine:
         self.layout = Layout.of(backend.config.max_context)
         self.recall_above = RECALL_ABOVE
         self.encoded_tokens = 0
-        self._caches: list[Cache] = []
+        self.context_tokens = 0  # of all requests; those that were not cached are `encoded_tokens`
+        self.contexts = Contexts(lambda: backend.new_cache(backend.config.max_context + CANVAS_ROWS))
 
     @classmethod
     def load(
@@ -125,26 +117,27 @@ class Engine:
         """Forward passes of all runs so far: those that ran, not only those whose drafts were read."""
         return self.backend.forward_passes
 
-    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
+    def infill(self, request: InfillRequest, cancelled: Callable[[], bool], owner: str = "") -> Iterator[Draft]:
         """Drafts, coarse to fine; one forward pass between two; ends without a done draft when cancelled.
 
-        The deadline is for all of it: what encoding the context takes is taken from the loop's time.
+        The deadline is for all of it: what encoding the context takes is taken from the loop's time. `owner`: whose
+        contexts may be gone on from, and whose this one will be.
         """
         if request.start is None and self.recall_above < 1:
             request = dataclasses.replace(request, start=next(iter(starts(request, self.recall_above)), None))
-        yield from self._decode(request, self.policy, cancelled)
+        yield from self._decode(request, self.policy, cancelled, owner)
 
     def autoregress(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
         """The same request decoded token by token, recalling nothing."""
         yield from self._decode(dataclasses.replace(request, start=None), TOKEN_BY_TOKEN, cancelled)
 
-    def prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> None:
+    def prepare(self, request: InfillRequest, cancelled: Callable[[], bool], owner: str = "") -> None:
         """Encode the context of `request` ahead of time."""
         context = self._lay_out(request)
-        self._encode(context, self._cache_for(context), cancelled)
+        self._encode(context, self.contexts.best(context.ids, owner), cancelled)
 
     def _decode(
-        self, request: InfillRequest, policy: Policy | Verdict, cancelled: Callable[[], bool]
+        self, request: InfillRequest, policy: Policy | Verdict, cancelled: Callable[[], bool], owner: str = ""
     ) -> Iterator[Draft]:
         """The drafts of a request under a policy."""
         if isinstance(policy, Verdict) and not self.backend.config.has_causal_rows:
@@ -156,7 +149,7 @@ class Engine:
             return None if request.deadline_ms is None else max(0.0, request.deadline_ms - passed)
 
         context = self._lay_out(request)
-        cache = self._cache_for(context)
+        cache = self.contexts.best(context.ids, owner)
         if not self._encode(context, cache, lambda: cancelled() or left_ms() == 0):
             if not cancelled():
                 yield Draft(0, "", (), 0.0, 0, True, "deadline")
@@ -185,6 +178,7 @@ class Engine:
             kept -= kept % block  # a block whose tokens changed is another block
         cache.keep(kept)
         cache.behind = context.behind
+        self.context_tokens += len(context.ids)
         while kept < len(context.ids):
             if stopped():
                 return False
@@ -193,17 +187,6 @@ class Engine:
             self.encoded_tokens += len(piece)
             kept += len(piece)
         return True
-
-    def _cache_for(self, context: Context) -> Cache:
-        """The cache that shares most with the context; the one unused longest if none shares much."""
-        ids = context.ids
-        best = max(self._caches, key=lambda cache: common_prefix(cache.ids, ids), default=None)
-        if best is None or (common_prefix(best.ids, ids) < len(ids) // 4 and len(self._caches) < N_CACHES):
-            best = self.backend.new_cache(self.backend.config.max_context + CANVAS_ROWS)
-        elif common_prefix(best.ids, ids) < len(ids) // 4:
-            best = self._caches[0]
-        self._caches = [cache for cache in self._caches if cache is not best] + [best]
-        return best
 
 
 def load_backend(folder: ModelFolder, device: str, threads: int | None, backend: str) -> Backend:
@@ -230,11 +213,3 @@ def load_backend(folder: ModelFolder, device: str, threads: int | None, backend:
             extras.no_backend(missing) if missing else extras.missing("the torch backend", "torch")
         ) from None
     return TorchBackend.load(folder, device, threads)
-
-
-def common_prefix(a: list[int], b: tuple[int, ...]) -> int:
-    """Length of the longest common prefix."""
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return min(len(a), len(b))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 EXTRA_OF = {
     "torch": "torch", "datasketch": "train", "packaging": "train", "gguf": "peers", "llama_cpp": "peers",
-    "huggingface_hub": "hub",
+    "huggingface_hub": "hub", "ray": "serve", "starlette": "serve", "uvicorn": "serve",
 }  # fmt: skip
 
 

@@ -142,14 +142,14 @@ def token_for(file: Path | None) -> str:
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        return _read_token(file)
+        return read_token(file)
     token = secrets.token_urlsafe(32)
     with open(descriptor, "w", encoding="ascii") as new:
         new.write(token + "\n")
     return token
 
 
-def _read_token(file: Path) -> str:
+def read_token(file: Path) -> str:
     """Return the token in a file that only its owner may read."""
     with file.open("rb") as opened:
         status = os.fstat(opened.fileno())

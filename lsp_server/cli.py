@@ -85,6 +85,13 @@ def run_adapt(argv: list[str]) -> int:
     return adapt(argv)
 
 
+def run_serve(argv: list[str]) -> int:
+    """Serve one model to a team over HTTP, in this process or on a Ray cluster."""
+    from lsp_server.tools.serve import main as serve
+
+    return serve(argv)
+
+
 def run_train(argv: list[str]) -> int:
     """Train the model from source code found on this machine."""
     from diffusion.train.cli import main as train
@@ -112,9 +119,11 @@ def run_eval(argv: list[str]) -> int:
 
 
 def run_bench(argv: list[str]) -> int:
-    """Measure: `bench lsp` the server, `loop` denoising, `parse` a key, `loopstall` what holds up, `peers` others."""
+    """Measure: `bench lsp` the server, `loop` denoising, `parse` a key, `loopstall`, `team` a cluster, `peers`."""
     parser = argparse.ArgumentParser(prog="mezzotint bench", description=run_bench.__doc__)
-    parser.add_argument("subject", choices=["lsp", "loop", "parse", "loopstall", "peers"], help="what to measure")
+    parser.add_argument(
+        "subject", choices=["lsp", "loop", "parse", "loopstall", "team", "peers"], help="what to measure"
+    )
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="see `mezzotint bench SUBJECT --help`")
     args = parser.parse_args(argv)
     if args.subject == "loop":
@@ -125,6 +134,10 @@ def run_bench(argv: list[str]) -> int:
         from diffusion.evaluate.bench_peers import main as bench_peers
 
         return bench_peers(args.arguments)
+    if args.subject == "team":
+        from lsp_server.tools.bench_team import main as bench_team
+
+        return bench_team(args.arguments)
     if args.subject == "loopstall":
         from lsp_server.tools.bench_loopstall import main as bench_loopstall
 
@@ -152,6 +165,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "setup": run_setup,
     "models": run_models,
     "adapt": run_adapt,
+    "serve": run_serve,
     "train": run_train,
     "eval": run_eval,
     "bench": run_bench,

@@ -13,7 +13,10 @@ from typing import Any
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 WANTED = ("on", "manual", "off")
-OF_THE_MODEL = ("model", "adapter", "device", "threads", "refresh")  # another value loads the model anew
+OF_THE_MODEL = (  # another value loads the model anew
+    *("model", "adapter", "device", "threads", "refresh"),
+    *("remote", "remote_token_file", "remote_patience_ms"),
+)
 
 
 def _number(default: int, low: int, high: int) -> Any:
@@ -38,6 +41,9 @@ class Options:
         device: where the model runs: cpu, cuda or cuda:N.
         threads: CPU threads of the model; 0 leaves the choice to the engine.
         refresh: steps from one full pass to the next, of models that fill in place; 1 is exact, 0 is as the model says.
+        remote: URL of a model server to ask instead; "" asks none, and nothing leaves the machine.
+        remote_token_file: file with the token for it; "" takes the environment's MEZZOTINT_REMOTE_TOKEN.
+        remote_patience_ms: wait so long for its first draft, then for the model on this machine.
         deadline_ms: longest time for one completion; 0 means no deadline.
         max_tokens: largest canvas, in tokens.
         max_prefix_chars: text before the cursor that the model may see.
@@ -66,6 +72,9 @@ class Options:
     device: str = "cpu"
     threads: int = _number(0, 0, 1024)
     refresh: int = _number(0, 0, 1024)
+    remote: str = ""
+    remote_token_file: str = ""
+    remote_patience_ms: int = _number(1000, 50, 60_000)
     deadline_ms: int = _number(3000, 0, 600_000)
     max_tokens: int = _number(64, 1, 128)
     max_prefix_chars: int = _number(8000, 200, 1_000_000)

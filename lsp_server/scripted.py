@@ -64,11 +64,11 @@ class Script:
 
 
 class ScriptedEngine:
-    """What the worker needs of an engine (`worker.Infiller`)."""
+    """What the worker, and a model server, need of an engine."""
 
     def __init__(self, script: Callable[[], Script], model: str = "script") -> None:
         self.script = script
-        self.forward_passes = 0
+        self.forward_passes = self.context_tokens = self.encoded_tokens = 0
         self.info: dict[str, object] = {"model": model, "backend": "script", "device": "cpu"}
 
     @classmethod
@@ -80,10 +80,10 @@ class ScriptedEngine:
             raise ValueError(script.load_error)
         return cls(lambda: read(path), f"{PREFIX}{path}")
 
-    def prepare(self, request: InfillRequest, cancelled: Callable[[], bool]) -> None:
+    def prepare(self, request: InfillRequest, cancelled: Callable[[], bool], owner: str = "") -> None:
         """Nothing is to be encoded ahead."""
 
-    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
+    def infill(self, request: InfillRequest, cancelled: Callable[[], bool], owner: str = "") -> Iterator[Draft]:
         """The drafts of the rule for this request; without one, that nothing comes."""
         began_s = time.perf_counter()
         note(self.script().asked, request)

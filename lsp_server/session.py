@@ -105,7 +105,8 @@ class Session:
 
     def _say_loaded(self, state: str, why: Refusal) -> None:
         """Tell a client how far the loading of the model is."""
-        self._say(status.loaded(self._status, state, why, bool(self._denoising)))
+        now = status.answered(self._status, self.worker.info)
+        self._say(status.loaded(now, state, why, bool(self._denoising)))
 
     def _say(self, now: Status) -> None:
         """Tell a client that asked for it what the server is doing now, or why nothing, if that has changed."""
@@ -120,7 +121,7 @@ class Session:
     def _now_denoising(self, jobs: set[Job]) -> None:
         """Note the requests that the model works on, and say when there are some, or none left."""
         self._denoising = jobs
-        self._say(status.working(self._status, bool(jobs)))
+        self._say(status.working(status.answered(self._status, self.worker.info), bool(jobs)))
 
     def _soon(self, call: Callable[[], None]) -> None:
         """Run `call` on the event loop (called in the model thread)."""

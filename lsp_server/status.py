@@ -19,10 +19,16 @@ STATES = {"loading": "loading", "ready": "idle", "kept": "idle", "failed": "erro
 
 @dataclass(frozen=True)
 class Status:
-    """The state of the model, and every reason for offering nothing; `uri`: the document that `refusal` is about."""
+    """The state of the model, and every reason for offering nothing; `uri`: the document that `refusal` is about.
+
+    `answered`: "remote" or "local" where a model server is asked, `server` its name, and `away` why it was not.
+    """
 
     state: str = ""
     trouble: Refusal = ALLOWED
+    answered: str = ""
+    server: str = ""
+    away: Refusal = ALLOWED
     paused: Refusal = ALLOWED
     uri: str = ""
     refusal: Refusal = ALLOWED
@@ -30,17 +36,24 @@ class Status:
     @property
     def params(self) -> dict[str, Any]:
         """Return the parameters of `mezzotint/status`; `uri` is "" where the reason holds for all documents."""
-        said = self.trouble or self.paused or self.refusal
+        said = self.trouble or self.paused or self.refusal or self.away
         of_document = said is self.refusal and bool(said)
         if not said and self.state == "loading":
             said = Refusal("loading")
         return {
             "state": self.state,
-            "message": said.message,
+            "message": said.message or self.answer,
             "uri": self.uri if of_document else "",
             "kind": said.kind,
             "reason": said.reason,
+            "answeredBy": self.answered,
         }
+
+    @property
+    def answer(self) -> str:
+        """Who answered last, for people; "" where no model server is asked."""
+        whom = {"remote": self.server, "local": "the model on this machine"}.get(self.answered, "")
+        return f"answered by {whom}" if whom else ""
 
 
 def trouble(state: str, detail: str, model: str) -> Refusal:
@@ -54,6 +67,12 @@ def trouble(state: str, detail: str, model: str) -> Refusal:
 def loaded(status: Status, state: str, why: Refusal, waiting: bool) -> Status:
     """Return the status after the worker said `state`; `waiting`: there are requests that wait for the model."""
     return replace(status, state="denoising" if waiting and state in ("ready", "kept") else STATES[state], trouble=why)
+
+
+def answered(status: Status, info: dict[str, object]) -> Status:
+    """Return the status after an engine, which says this about itself, has answered."""
+    by, server, trouble = (str(info.get(name, "")) for name in ("answered_by", "remote", "trouble"))
+    return replace(status, answered=by, server=server, away=Refusal("remote", trouble) if trouble else ALLOWED)
 
 
 def working(status: Status, busy: bool) -> Status:

@@ -15,7 +15,8 @@ def test_nothing_given_means_defaults() -> None:
 def test_every_option_is_read_by_its_camel_case_name() -> None:
     given = {
         "drafts": True, "status": True, "model": "/m", "adapter": "/a",
-        "device": "cuda", "threads": 2, "refresh": 3, "deadlineMs": 0, "maxTokens": 16,
+        "device": "cuda", "threads": 2, "refresh": 3,
+        "remote": "https://x", "remoteTokenFile": "/t", "remotePatienceMs": 60, "deadlineMs": 0, "maxTokens": 16,
         "maxPrefixChars": 300, "maxSuffixChars": 0, "maxFileBytes": 5, "multiline": "never", "comments": "off",
         "strings": "manual", "encodeAhead": False,
         "minConfidencePercent": 50, "candidates": 5, "liveCanvas": False, "syntaxFeedback": False,
@@ -26,7 +27,8 @@ def test_every_option_is_read_by_its_camel_case_name() -> None:
     assert problems == []
     assert set(given) == {camel(field.name) for field in dataclasses.fields(Options)}
     assert dataclasses.astuple(options) == (
-        *(True, True, "/m", "/a", "cuda", 2, 3, 0, 16, 300, 0, 5, "never", "off", "manual", False),
+        *(True, True, "/m", "/a", "cuda", 2, 3, "https://x", "/t", 60, 0, 16, 300, 0, 5, "never", "off", "manual"),
+        False,
         *(50, 5, False, False, False, 7, ("markdown",), ("zed",), ("*.x", "a/*"), "debug"),
     )  # fmt: skip
 

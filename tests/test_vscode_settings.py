@@ -60,6 +60,10 @@ def test_a_workspace_cannot_choose_what_is_started_or_installed() -> None:
     assert {SETTINGS[name]["scope"] for name in ("command", "package", "model", "adapter")} == {"machine"}
 
 
+def test_a_workspace_cannot_choose_where_text_is_sent() -> None:
+    assert {SETTINGS[name]["scope"] for name in ("remote", "remoteTokenFile")} == {"machine"}
+
+
 def test_a_workspace_can_neither_widen_what_is_served_nor_drop_what_is_secret() -> None:
     assert {SETTINGS[name]["scope"] for name in ("schemes", "secretPatterns")} == {"machine"}
     assert {SETTINGS[name]["items"]["type"] for name in ("schemes", "secretPatterns")} == {"string"}

@@ -48,12 +48,17 @@ def needed(config: ModelConfig, precision: str, rest: str = "bf16") -> int:
     item, shapes = ITEM_BYTES[precision], expected(config).values()
     matrices = [shape for shape in shapes if len(shape) == 2]
     weights = sum(math.prod(shape) * item + (SCALE_BYTES * shape[0] if item == 1 else 0) for shape in matrices)
-    row = 2 * config.n_layers * config.n_kv_heads * config.d_head * max(ITEM_BYTES[rest] if item == 1 else item, 2)
-    caches = CACHES * (config.max_context + CACHE_ROWS) * row
+    caches = CACHES * context_bytes(config, ITEM_BYTES[rest] if item == 1 else item)
     rows = max(BATCH_ROWS, config.max_context + WORK_ROWS) if config.in_place else WORK_ROWS
     work = 4 * (WORK_ROWS * config.vocab_size + 4 * rows * max(config.d_model, config.d_ff))
     largest = max(map(math.prod, matrices)) * 2  # on its way from the file
     return weights + caches + work + largest
+
+
+def context_bytes(config: ModelConfig, item: int = 2) -> int:
+    """Bytes of the keys and values of one context, about."""
+    row = 2 * config.n_layers * config.n_kv_heads * config.d_head * max(2, item)
+    return (config.max_context + CACHE_ROWS) * row
 
 
 def available(device: str) -> int | None:

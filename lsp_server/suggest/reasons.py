@@ -26,6 +26,7 @@ REASONS = {
     "missing": Reason(ERROR, "{}"),
     "failed": Reason(ERROR, "{}"),
     "completionFailed": Reason(WARNING, "{}"),
+    "remote": Reason(WARNING, "{}; the model on this machine answers"),
     "paused": Reason(INACTIVE, "paused until {}"),
     "notOpen": Reason(INACTIVE, "the document is not open"),
     "tooLarge": Reason(INACTIVE, "it is larger than maxFileBytes"),

@@ -1,6 +1,7 @@
 """`mezzotint doctor`: says what was found on this machine, and what is missing.
 
-Rule: looks, changes nothing, asks no network. Exit status 1 only if something that completions need is missing.
+Rule: looks, changes nothing, asks no network but with `--remote`. Exit status 1 only if something that completions
+need is missing.
 
     mezzotint doctor
 """
@@ -86,6 +87,39 @@ def find_model() -> Iterator[Finding]:
     yield Finding("model", True, ", ".join(f"{key} {value}" for key, value in info.items()))
 
 
+def find_remote() -> Iterator[Finding]:
+    """Whether the user's configuration names a model server, and what it is sent; it is not asked."""
+    from lsp_server import remote, user_config
+
+    options, _ = user_config.read()
+    if not options.remote:
+        yield Finding("remote", None, "none in the user's configuration; nothing leaves this machine")
+        return
+    try:
+        remote.remote_engine(options)
+    except ValueError as error:
+        yield Finding("remote", False, str(error))
+        return
+    yield Finding("remote", True, f"{options.remote} is asked for completions; `--remote` asks whether it answers")
+    for sentence in remote.what_is_sent(options):
+        yield Finding("remote is sent", None, sentence)
+
+
+def find_answer() -> Iterator[Finding]:
+    """Whether the model server answers."""
+    from diffusion.backends.link import RemoteError
+    from lsp_server import remote, user_config
+
+    options, _ = user_config.read()
+    try:
+        engine = remote.remote_engine(options)
+        engine.hello()
+    except (ValueError, RemoteError) as error:
+        yield Finding("remote", False, str(error))
+    else:
+        yield Finding("remote", True, ", ".join(f"{key} {value}" for key, value in engine.info.items()))
+
+
 def find_grammars() -> Iterator[Finding]:
     """tree-sitter grammars; a language without one is completed by line rules."""
     from importlib import metadata
@@ -126,16 +160,18 @@ def first_line(program: str, option: str) -> str:
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
-    find_versions, find_device, find_native, find_model, find_grammars, find_editors,
+    find_versions, find_device, find_native, find_model, find_remote, find_grammars, find_editors,
 )  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
     """Print every finding; 0 unless something required is missing."""
     about = "Say what was found on this machine; exit status 1 if something that completions need is missing."
-    argparse.ArgumentParser(prog="mezzotint doctor", description=about).parse_args(argv)
+    parser = argparse.ArgumentParser(prog="mezzotint doctor", description=about)
+    parser.add_argument("--remote", action="store_true", help="ask the configured model server whether it answers")
+    checks = (*CHECKS, find_answer) if parser.parse_args(argv).remote else CHECKS
     missing = 0
-    for check in CHECKS:
+    for check in checks:
         for finding in check():
             mark = {True: "ok", False: "MISSING", None: "-"}[finding.ok]
             print(f"{finding.subject:16}{mark:9}{finding.detail}", flush=True)

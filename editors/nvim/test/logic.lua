@@ -215,6 +215,7 @@ function tests.the_status_is_that_of_the_buffer()
   same(says(vim.tbl_extend("force", secret, { uri = "" })), "mezzotint: off (a key)")
   same(says(vim.tbl_extend("force", secret, { kind = "Warning" })), "mezzotint: warning (a key)")
   same(says({ state = "error", message = "no weights", kind = "Error", uri = "" }), "mezzotint: error (no weights)")
+  same(says({ state = "idle", message = "answered by x", kind = "Normal", uri = "", reason = "" }), "mezzotint: idle (answered by x)")
   same(says({ state = "loading", message = "it loads", kind = "Normal", uri = "" }), "mezzotint: loading")
 end
 

@@ -36,5 +36,6 @@ export function shownOf(now: ServerStatus, off: string, active: string): { look:
   const concerned = now.uri === "" || now.uri === active;
   if (concerned && now.kind === "Inactive") return { look: "off", words: now.message };
   if (concerned && now.kind === "Warning") return { look: "warning", words: now.message };
-  return { look: now.state, words: WORDS[now.state] };
+  const answered = now.reason === "" && now.message ? `, ${now.message}` : "";
+  return { look: now.state, words: WORDS[now.state] + answered };
 }

@@ -11,6 +11,11 @@ test("a reason is shown for its document alone", () => {
   assert.deepEqual(shownOf(SECRET, "", "file:///b.py"), { look: "idle", words: "ready" });
 });
 
+test("who answered is said where there is no reason", () => {
+  const answered: ServerStatus = { ...IDLE, message: "answered by models.example" };
+  assert.deepEqual(shownOf(answered, "", "file:///a.py"), { look: "idle", words: "ready, answered by models.example" });
+});
+
 test("a pause is shown for every document", () => {
   const paused: ServerStatus = { ...SECRET, message: "paused until 10:05", uri: "", reason: "paused" };
   assert.deepEqual(shownOf(paused, "", "file:///b.py"), { look: "off", words: "paused until 10:05" });

@@ -11,13 +11,14 @@ local state = { name = "off", message = "", kind = "Normal", uri = "", enabled =
 function M.status()
   local buffer = vim.api.nvim_get_current_buf()
   if not state.enabled or not config.is_on(buffer) then return "mezzotint: off" end
-  local said = state.kind ~= "Normal" and (state.uri == "" or state.uri == vim.uri_from_bufnr(buffer))
+  local said = (state.kind ~= "Normal" or state.answered) and (state.uri == "" or state.uri == vim.uri_from_bufnr(buffer))
   if not said or state.message == "" then return "mezzotint: " .. state.name end
   return ("mezzotint: %s (%s)"):format(LOOKS[state.kind] or state.name, state.message)
 end
 
 -- Take a state: one of our own, or what the server says, of a document (`uri`) or of all.
-local function set(name, message, kind, uri)
+local function set(name, message, kind, uri, answered)
+  state.answered = answered -- the message is who answered
   state.name, state.message, state.kind, state.uri = name, message or "", kind or "Error", uri or ""
   vim.api.nvim_exec_autocmds("User", { pattern = "MezzotintStatus", modeline = false })
   vim.cmd.redrawstatus()
@@ -77,7 +78,7 @@ local function options()
     init_options = vim.tbl_extend("force", server, config.options.server),
     handlers = {
       ["mezzotint/draft"] = function(_, draft) require("mezzotint.request").on_draft(draft) end,
-      ["mezzotint/status"] = function(_, new) set(new.state, new.message, new.kind, new.uri) end,
+      ["mezzotint/status"] = function(_, new) set(new.state, new.message, new.kind, new.uri, new.reason == "") end,
     },
     on_init = function(client)
       vim.defer_fn(function() if M.get() == client then state.restarts = 0 end end, STABLE_MS)

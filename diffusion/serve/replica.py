@@ -1,0 +1,241 @@
+"""One engine and those who wait for it: a thread that answers requests in turn, for an event loop that streams drafts.
+
+Rule: `submit` refuses at once what is too much (`Refused`) instead of letting it wait for ever. Who stops listening is
+seen before the next forward pass, and the passes that ran after that are counted. No request ends the thread.
+
+    replica = Replica(engine, Limits(), Metrics()); replica.start()
+    async for draft in replica.submit(request, "ada").drafts(): ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from diffusion.request import Draft, InfillRequest
+from diffusion.serve.limits import Limits, Refused
+from diffusion.serve.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+FAILED = "the engine failed on this request; the server's log says how"
+NO_TIME = Draft(0, "", (), 0.0, 0, True, "deadline")
+
+
+class Engine(Protocol):
+    """What is needed of an engine: `diffusion.engine.Engine`, or one that a test scripts."""
+
+    encoded_tokens: int
+    context_tokens: int
+    info: dict[str, object]
+
+    @property
+    def forward_passes(self) -> int: ...  # noqa: D102
+
+    def infill(  # noqa: D102
+        self, request: InfillRequest, cancelled: Callable[[], bool], owner: str = ""
+    ) -> Iterator[Draft]: ...
+
+    def prepare(  # noqa: D102
+        self, request: InfillRequest, cancelled: Callable[[], bool], owner: str = ""
+    ) -> None: ...
+
+
+class EngineFailedError(Exception):
+    """The engine failed on a request."""
+
+
+@dataclass(eq=False)
+class Job:
+    """A request on its way, made on the event loop that reads its drafts.
+
+    `context_tokens`, `encoded_tokens`, `waited_s`: what it cost, once its last draft is there. `passes_at_stop`:
+    forward passes that were counted when its client went.
+    """
+
+    request: InfillRequest
+    user: str
+    leave: Callable[[Job], None]
+    ahead: bool = False
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    said: asyncio.Queue[Draft | Exception | None] = field(default_factory=asyncio.Queue)
+    stop: threading.Event = field(default_factory=threading.Event)
+    arrived_s: float = field(default_factory=time.perf_counter)
+    waited_s: float = 0.0
+    context_tokens: int = 0
+    encoded_tokens: int = 0
+    passes_at_stop: int | None = None
+
+    async def drafts(self) -> AsyncIterator[Draft]:
+        """Drafts as they come; EngineFailedError if there was one. Who stops reading before the end cancels the job."""
+        ended = False
+        try:
+            while not ended and (said := await self.said.get()) is not None:
+                ended = isinstance(said, Exception) or said.done
+                if isinstance(said, Exception):
+                    raise said
+                yield said
+            ended = True
+        finally:
+            if not ended:
+                self.leave(self)
+
+    def say(self, said: Draft | Exception | None) -> None:
+        """Pass something on to the event loop (called in the engine's thread)."""
+        try:
+            self.loop.call_soon_threadsafe(self.said.put_nowait, said)
+        except RuntimeError:  # the loop has closed: nobody listens
+            self.stop.set()
+
+
+class Replica:
+    """One engine, its thread, and the jobs that wait for it."""
+
+    def __init__(self, engine: Engine, limits: Limits, metrics: Metrics) -> None:
+        self.engine, self.limits, self.metrics = engine, limits, metrics
+        self._waiting: list[Job] = []
+        self._running: Job | None = None
+        self._ending = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    @property
+    def is_well(self) -> bool:
+        """Whether requests are answered."""
+        return self._thread.is_alive() and not self._ending
+
+    def submit(self, request: InfillRequest, user: str, ahead: bool = False) -> Job:
+        """Queue a request; `Refused` says why not. What is asked ahead gives way to all that somebody waits for."""
+        request = dataclasses.replace(request, deadline_ms=self._deadline(request))
+        job = Job(request, user, self._left, ahead)
+        with self._changed:
+            if why := self._refusal(job):
+                self.metrics.add("refused")
+                raise why
+            self._waiting.append(job)
+            self.metrics.set("waiting", len(self._waiting))
+            if self._running is not None and self._running.ahead:
+                self._running.stop.set()
+            self._changed.notify()
+        self.metrics.add("requests")
+        return job
+
+    def _deadline(self, request: InfillRequest) -> float:
+        """What is asked for, but no more than the limit."""
+        most = self.limits.deadline_ms
+        return most if request.deadline_ms is None else min(request.deadline_ms, most)
+
+    def _refusal(self, job: Job) -> Refused | None:
+        """Why a job is not taken on now."""
+        busy = [other for other in (*self._waiting, self._running) if other is not None and not other.stop.is_set()]
+        waiting = len(self._waiting)
+        if self._ending:
+            return Refused(503, "this server is being stopped; ask again, another one will answer")
+        if job.ahead and busy:
+            return Refused(503, "the server has other things to do than to encode ahead")
+        if waiting >= self.limits.waiting:
+            return Refused(503, f"{waiting} requests wait here already, which is the limit; try again")
+        if sum(other.user == job.user for other in busy) >= self.limits.per_user:
+            return Refused(429, f"{self.limits.per_user} of your requests are not answered yet, which is the limit")
+        return None
+
+    def _left(self, job: Job) -> None:
+        """Note that nobody listens to a job any more. At most one pass follows, as the stop is set before the count."""
+        with self._changed:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self.metrics.set("waiting", len(self._waiting))
+                self.metrics.add("cancelled")
+            elif job is self._running and not job.stop.is_set():
+                job.stop.set()
+                job.passes_at_stop = self.engine.forward_passes
+
+    def end(self, timeout_s: float = 5.0) -> None:
+        """Take nothing on any more, stop what runs and wait for the thread."""
+        with self._changed:
+            self._ending = True
+            for job in (*self._waiting, self._running):
+                if job is not None:
+                    job.stop.set()
+            self._changed.notify()
+        self._thread.join(timeout_s)
+
+    def _work(self) -> None:
+        """Answer one job after the other; those that nobody waits for come last."""
+        while (job := self._next()) is not None:
+            before = self.engine.forward_passes, self.engine.context_tokens, self.engine.encoded_tokens
+            try:
+                self._answer(job, before)
+            except BaseException as error:  # also what is no Exception, as a panic of a Rust library
+                logger.exception("the engine failed on a request", exc_info=error)
+                self.metrics.add("failed")
+                job.say(EngineFailedError(FAILED))
+            self._count(job, before)
+            job.say(None)
+
+    def _next(self) -> Job | None:
+        """Wait for a job; None at the end."""
+        with self._changed:
+            self._running = None
+            while not self._waiting and not self._ending:
+                self._changed.wait()
+            if self._ending:
+                for job in self._waiting:
+                    job.say(None)
+                return None
+            self._running = next((job for job in self._waiting if not job.ahead), self._waiting[0])
+            self._waiting.remove(self._running)
+            self.metrics.set("waiting", len(self._waiting))
+            return self._running
+
+    def _answer(self, job: Job, before: tuple[int, int, int]) -> None:
+        """Run a job to its end, its deadline or its client's."""
+        job.waited_s = time.perf_counter() - job.arrived_s
+        left_ms = (job.request.deadline_ms or 0.0) - job.waited_s * 1000
+        request = dataclasses.replace(job.request, deadline_ms=left_ms)
+        if job.ahead:
+            self.engine.prepare(request, job.stop.is_set, job.user)
+        for n, draft in enumerate(self._drafts(request, job)):
+            job.context_tokens = self.engine.context_tokens - before[1]
+            job.encoded_tokens = self.engine.encoded_tokens - before[2]
+            self._time(job, n == 0, draft.done)
+            job.say(draft)
+
+    def _drafts(self, request: InfillRequest, job: Job) -> Iterator[Draft]:
+        """The engine's drafts, or that there is no time left."""
+        if job.ahead:
+            return iter(())
+        if (request.deadline_ms or 0) <= 0:
+            return iter((NO_TIME,))
+        return self.engine.infill(request, job.stop.is_set, job.user)
+
+    def _time(self, job: Job, first: bool, last: bool) -> None:
+        """Count a draft and how long it took."""
+        self.metrics.add("drafts")
+        for name, wanted in (("first_draft_seconds", first), ("final_seconds", last)):
+            if wanted:
+                self.metrics.observe(name, time.perf_counter() - job.arrived_s)
+
+    def _count(self, job: Job, before: tuple[int, int, int]) -> None:
+        """Count what a job cost, and what ran after its client had gone."""
+        engine = self.engine
+        after = engine.forward_passes, engine.context_tokens, engine.encoded_tokens
+        for name, new, old in zip(("forward_passes", "context_tokens", "encoded_tokens"), after, before, strict=True):
+            self.metrics.add(name, new - old)
+        contexts: Any = getattr(engine, "contexts", None)
+        self.metrics.set("contexts", len(contexts.kept) if contexts else 0)
+        with self._changed:
+            self._running = None
+        if job.passes_at_stop is not None:
+            self.metrics.add("cancelled")
+            self.metrics.raise_to("most_passes_after_cancel", engine.forward_passes - job.passes_at_stop)

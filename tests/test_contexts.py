@@ -1,0 +1,46 @@
+"""diffusion/contexts.py: a context is gone on from by whom it belongs to, and the one unused longest goes first."""
+
+from __future__ import annotations
+
+from diffusion.contexts import Contexts
+
+
+class Remembered:
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+
+    def keep(self, n_tokens: int) -> None:
+        del self.ids[n_tokens:]
+
+
+def hold(contexts: Contexts, ids: list[int], owner: str = "") -> Remembered:
+    cache = contexts.best(ids, owner)
+    assert isinstance(cache, Remembered)
+    cache.ids = list(ids)
+    return cache
+
+
+A, B, C = [1] * 40, [2] * 40, [3] * 40
+
+
+def test_a_context_is_found_by_what_it_shares() -> None:
+    contexts = Contexts(Remembered)
+    a, b = hold(contexts, A), hold(contexts, B)
+    assert contexts.best([*A, 9]) is a and contexts.best([*B[:20], 7, 7]) is b
+
+
+def test_nobody_goes_on_from_another_owners_context() -> None:
+    contexts = Contexts(Remembered)
+    ada = hold(contexts, A, "ada")
+    assert contexts.best(A, "bob") is not ada
+    assert contexts.best(A, "ada") is ada
+
+
+def test_the_one_unused_longest_makes_room_and_is_empty_for_its_next_owner() -> None:
+    contexts = Contexts(Remembered, most=2)
+    a, b = hold(contexts, A, "ada"), hold(contexts, B, "ada")
+    contexts.best(A, "ada")
+    reused = contexts.best(C, "bob")
+    assert reused is b and reused.ids == []
+    assert contexts.best(A, "ada") is a
+    assert len(contexts.kept) == 2
