@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := docs/demo.py:16:21
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-wheel test-lowest fuzz lint format pins audit native sanitize cuda gpu-check parity eval holdout bench bench-peers corpus test-editors base train train-gpu picture clean
+.PHONY: help demo test test-wheel test-lowest fuzz soak lint format pins audit native sanitize cuda gpu-check parity eval holdout bench bench-peers corpus test-editors base train train-gpu picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -47,6 +47,9 @@ test-lowest: ## a few tests with the lowest versions that pyproject.toml allows
 
 fuzz: $(VENV)/.dev ## random messages, edits, model folders and control blocks, TIMES (20000) of each or so
 	MEZZOTINT_FUZZ=$(or $(TIMES),20000) $(BIN)/python -m pytest -s tests/test_fuzz_*.py tests/e2e/test_fuzz_*.py tests/test_frames.py
+
+soak: $(VENV)/.dev ## an hour (MINUTES) of typing while editors are killed, disks full, clocks wrong; the curve in build/soak.svg (SVG)
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) --svg $(or $(SVG),build/soak.svg)
 
 EDITORS := $(CURDIR)/.editors
 test-editors: $(VENV)/.dev ## install Neovim, Emacs and VS Code beside everything else and drive them (REQUIRE_EDITORS=1: none may be missing; PICTURES=docs: take pictures)
