@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := docs/demo.py:16:21
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-wheel test-lowest fuzz soak lint format pins audit native sanitize cuda gpu-check parity eval holdout bench bench-peers corpus test-editors base train train-gpu picture clean
+.PHONY: help demo test test-wheel test-lowest fuzz soak lint format pins audit native sanitize cuda gpu-check parity eval holdout bench bench-peers bench-llama corpus test-editors base train train-gpu picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -146,11 +146,18 @@ $(BASE)/mezzotint.json: diffusion/train/base.py $(BASE_WHEEL) | $(VENV)/.dev
 $(VENV)/.peers: export CMAKE_ARGS := -DLLAVA_BUILD=OFF $(if $(filter x86_64,$(shell uname -m)),\
   -DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8)
 $(VENV)/.peers: | $(VENV)/.dev
-	$(BIN)/pip install -q -c constraints.txt --no-cache-dir llama-cpp-python
+	$(BIN)/pip install -q -c constraints.txt --no-cache-dir 'llama-cpp-python[server]' gguf
 	@touch $@
 
 bench-peers: $(VENV)/.peers $(BASE)/mezzotint.json ## the rest of a line by MODEL (default: the embedded one) and by llama.cpp, in turns
 	$(BIN)/mezzotint bench peers $(if $(MODEL),--model $(MODEL))
+
+LLAMA := .base/SmolLM2-135M-Instruct.Q8_0.gguf
+$(LLAMA): $(VENV)/.peers $(BASE)/mezzotint.json
+	$(BIN)/mezzotint bench peers --write
+
+bench-llama: $(VENV)/.peers $(LLAMA) ## what a user waits for, and beside it with llama.cpp's server and the same base: `bench lsp --llama` (RUNS=5)
+	$(BIN)/mezzotint bench lsp --runs $(or $(RUNS),5) --llama $(LLAMA)
 
 # glibc returns every large buffer to the kernel and faults it in again: a third of a training step, without these.
 train: export GLIBC_TUNABLES := glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456
