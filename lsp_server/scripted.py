@@ -7,7 +7,8 @@ text before the cursor answers:
     {"load_ms": 0, "load_error": "", "asked": "FILE for each request's prefix and suffix, a line each", "rules": [
       {"after": "os.", "drafts": [[["path", 0.9], [".join", 0]], "path.exists(name)"], "passes": 1, "pass_ms": 40},
       {"after": "os.", "candidate": 1, "drafts": ["sep"]},
-      {"after": "raise ", "error": "what the engine fails with"}]}
+      {"after": "raise ", "error": "what the engine fails with"},
+      {"after": "panic ", "panic": "what ends the thread that runs it, as a panic of a Rust library does"}]}
 
 A draft is a text, or pieces of text with the chance that each is right, 0 for what is still masked; the last one of a
 rule is the finished one. Each costs `passes` passes of `pass_ms`. Rules with a `candidate` answer further candidates.
@@ -36,6 +37,10 @@ class ScriptedError(Exception):
     """What a rule with `error` raises."""
 
 
+class ScriptedPanic(BaseException):  # noqa: N818  (as those of Rust are called)
+    """What a rule with `panic` raises."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """What is said behind `after`."""
@@ -46,6 +51,7 @@ class Rule:
     pass_ms: float = 0
     candidate: int = 0
     error: str = ""
+    panic: str = ""
 
     def answers(self, request: InfillRequest) -> bool:
         """Whether this rule is for a request; further candidates are asked for with a temperature, and their seed."""
@@ -88,6 +94,8 @@ class ScriptedEngine:
         began_s = time.perf_counter()
         note(self.script().asked, request)
         rule = next((rule for rule in self.script().rules if rule.answers(request)), Rule())
+        if rule.panic:
+            raise ScriptedPanic(rule.panic)
         passes_before = self.forward_passes
         drafts = rule.drafts or (() if rule.error else ((),))
         for step, pieces in enumerate(drafts, 1):

