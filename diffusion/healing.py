@@ -9,7 +9,7 @@ and the cursor (an `Edge`) becomes a constraint: the canvas begins, or its hole 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -27,9 +27,23 @@ class Edge:
 NO_EDGE = Edge("", None)
 
 
-@lru_cache(maxsize=256)
+Known = dict[tuple[bytes, bool], "np.ndarray | None"]
+MAX_KNOWN = 64  # of a tokenizer; each is an array as long as its vocabulary
+_KNOWN: WeakKeyDictionary[Tokenizer, Known] = WeakKeyDictionary()  # forgotten with the tokenizer
+
+
 def tokens_around(tokenizer: Tokenizer, part: bytes, at_start: bool) -> np.ndarray | None:
     """Tokens that begin (or end) with `part`; None unless one of them has more than that."""
+    known = _KNOWN.setdefault(tokenizer, {})
+    if (part, at_start) not in known:
+        if len(known) >= MAX_KNOWN:
+            known.clear()
+        known[part, at_start] = _tokens_around(tokenizer, part, at_start)
+    return known[part, at_start]
+
+
+def _tokens_around(tokenizer: Tokenizer, part: bytes, at_start: bool) -> np.ndarray | None:
+    """Look for them."""
     found = tokenizer.starting_with(part) if at_start else tokenizer.ending_with(part)
     return found if any(len(tokenizer.token_bytes[i]) > len(part) for i in np.flatnonzero(found)) else None
 

@@ -7,7 +7,8 @@ text before the cursor answers:
     {"load_ms": 0, "load_error": "", "asked": "FILE for each request's prefix and suffix, a line each", "rules": [
       {"after": "os.", "drafts": [[["path", 0.9], [".join", 0]], "path.exists(name)"], "passes": 1, "pass_ms": 40},
       {"after": "os.", "candidate": 1, "drafts": ["sep"]},
-      {"after": "raise ", "error": "what the engine fails with"}]}
+      {"after": "raise ", "error": "what the engine fails with"},
+      {"after": "panic ", "panic": "what ends the thread that runs it, as a panic of a Rust library does"}]}
 
 A draft is a text, or pieces of text with the chance that each is right, 0 for what is still masked; the last one of a
 rule is the finished one. Each costs `passes` passes of `pass_ms`. Rules with a `candidate` answer further candidates.
@@ -36,6 +37,10 @@ class ScriptedError(Exception):
     """What a rule with `error` raises."""
 
 
+class ScriptedPanic(BaseException):  # noqa: N818  (as those of Rust are called)
+    """What a rule with `panic` raises."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """What is said behind `after`."""
@@ -46,6 +51,7 @@ class Rule:
     pass_ms: float = 0
     candidate: int = 0
     error: str = ""
+    panic: str = ""
 
     def answers(self, request: InfillRequest) -> bool:
         """Whether this rule is for a request; further candidates are asked for with a temperature, and their seed."""
@@ -75,7 +81,7 @@ class ScriptedEngine:
     def load(cls, path: Path) -> ScriptedEngine:
         """Load as the script says; ValueError says what is wrong with it."""
         script = read(path)
-        time.sleep(script.load_ms / 1000)
+        pause(script.load_ms)
         if script.load_error:
             raise ValueError(script.load_error)
         return cls(lambda: read(path), f"{PREFIX}{path}")
@@ -88,6 +94,8 @@ class ScriptedEngine:
         began_s = time.perf_counter()
         note(self.script().asked, request)
         rule = next((rule for rule in self.script().rules if rule.answers(request)), Rule())
+        if rule.panic:
+            raise ScriptedPanic(rule.panic)
         passes_before = self.forward_passes
         drafts = rule.drafts or (() if rule.error else ((),))
         for step, pieces in enumerate(drafts, 1):
@@ -107,9 +115,15 @@ class ScriptedEngine:
         for _ in range(rule.passes):
             if cancelled():
                 return False
-            time.sleep(rule.pass_ms / 1000)
+            pause(rule.pass_ms)
             self.forward_passes += 1
         return True
+
+
+def pause(ms: float) -> None:
+    """Take so long; none at all is no call, which fails where a test fakes the clock (libfaketime)."""
+    if ms:
+        time.sleep(ms / 1000)
 
 
 def note(path: str, request: InfillRequest) -> None:

@@ -78,7 +78,8 @@ class Server(LanguageServer):
     def __init__(self, load: Callable[[Options], Infiller] = load_engine, log_level: str | None = None) -> None:
         """Take the loader of the engine, and a log level that no client changes."""
         cells = notebook_sync.sync_options()
-        super().__init__("mezzotint", __version__, protocol_cls=Protocol, notebook_document_sync=cells)
+        kinds: Any = {"protocol_cls": Protocol, "max_workers": 1}  # who reads stdin: a pool makes more, one by one
+        super().__init__("mezzotint", __version__, notebook_document_sync=cells, **kinds)
         self.session = Session(load, self.protocol.notify, self.show_error, self.load_state)
         self.log_level = log_level
         self.exit_status = 0
@@ -230,6 +231,11 @@ def stats(ls: Server, params: Any) -> dict[str, Any]:
     return ls.session.stats()
 
 
+def documents(ls: Server, params: Any) -> list[dict[str, Any]]:
+    """Return versions and hashes of the open documents."""
+    return ls.session.digests()
+
+
 def shutdown(ls: Server, params: Any = None) -> None:
     """Stop what runs; the process ends with `exit`."""
     ls.session.worker.end(0)
@@ -254,6 +260,7 @@ def build(load: Callable[[Options], Infiller] = load_engine, log_level: str | No
         "mezzotint/didShow": did_show,
         "mezzotint/didAccept": did_accept,
         "mezzotint/stats": stats,
+        "mezzotint/documents": documents,
         "mezzotint/snooze": pause,
         types.WORKSPACE_DID_CHANGE_CONFIGURATION: settings.did_change,
         **notebook_sync.HANDLERS,
@@ -290,6 +297,7 @@ def serve(
         return 2
     except (KeyboardInterrupt, SystemExit):
         pass
+    logs.end()
     if not server.session.worker.end():  # a thread inside torch's import cannot be ended, and must not be torn down
         logging.shutdown()
         os._exit(server.exit_status)

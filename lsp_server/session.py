@@ -10,6 +10,7 @@ them to `completion.py`. The model thread reaches it through `call_soon_threadsa
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -257,6 +258,15 @@ class Session:
         if news.draft is not None:
             self.counts["drafts"] += 1
             self._notify(DRAFT, news.draft)
+
+    def digests(self) -> list[dict[str, Any]]:
+        """Return versions and hashes of the open documents, for a client to compare; "" where a text is not kept."""
+
+        def digest(one: Document) -> str:
+            return "" if one.too_large else hashlib.sha256(one.snapshot().text.encode()).hexdigest()
+
+        opened = self.documents.all()
+        return [{"uri": one.client_uri, "version": one.version, "sha256": digest(one)} for one in opened]
 
     def stats(self) -> dict[str, Any]:
         """Return the counters of this session; they are never sent anywhere but to its client."""

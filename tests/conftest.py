@@ -5,6 +5,7 @@ Rule: torch is imported by the fixtures that need it; `make test-lowest` runs wh
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import cast
 
@@ -14,6 +15,7 @@ from cuda_ext import native
 from cuda_ext.rules import Policy
 from diffusion.engine import Engine
 from diffusion.tokenizer import Tokenizer
+from tests import fuzzing
 from tests.emulated import emulated, emulated_folder  # noqa: F401
 from tests.models import SMALL
 
@@ -63,3 +65,9 @@ def any_engine(request: pytest.FixtureRequest) -> Engine:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """End-to-end tests run last."""
     items.sort(key=lambda item: "e2e" in str(item.path))
+
+
+def pytest_sessionfinish() -> None:
+    """Say how much was tried, where `make fuzz` asks."""
+    if fuzzing.TIMES:
+        print(f"\nfuzzed {json.dumps(fuzzing.COUNTS)}")

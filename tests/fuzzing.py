@@ -4,17 +4,21 @@ Rule: no test here looks at the clock, and what was found once is an example tha
 
     @fuzz(50)
     @given(st.text())
-    def test_x(text: str) -> None: ...
+    def test_x(text: str) -> None: count("texts") ...
+
+What was counted is printed at the end of a run of `make fuzz` (fuzz_shards.py).
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 
+COUNTS: Counter[str] = Counter()
 TIMES = os.environ.get("MEZZOTINT_FUZZ", "")
 CHECKS = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture)
 
@@ -24,3 +28,8 @@ def fuzz(tries: int, by: int = 1) -> Callable[[Any], Any]:
     count = max(1, int(TIMES) // by) if TIMES else tries
     phases = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
     return settings(max_examples=count, deadline=None, suppress_health_check=CHECKS, phases=phases, print_blob=True)
+
+
+def count(what: str, n: int = 1) -> None:
+    """Note what was tried."""
+    COUNTS[what] += n

@@ -19,7 +19,7 @@ from cuda_ext import native
 from diffusion.engine import Engine
 from diffusion.model.card import open_folder
 from diffusion.request import InfillRequest
-from tests.fuzzing import fuzz
+from tests.fuzzing import count, fuzz
 from tests.models import SMALL
 
 WEIGHTS = "model.safetensors"
@@ -177,7 +177,8 @@ def test_a_mutated_model_folder_is_loaded_or_refused_in_a_sentence(
     restored(folder)
     for name, content in wrong:
         (folder / name).write_bytes(content)
-    used(folder)
+    count("model folders")
+    count("model folders loaded", used(folder))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX files")

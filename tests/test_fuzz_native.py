@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cuda_ext import native
-from tests.fuzzing import fuzz
+from tests.fuzzing import count, fuzz
 from tests.native_shapes import SHAPES, random_tensors
 
 pytestmark = pytest.mark.skipif(native.load("cpu") is None, reason=native.why_not("cpu"))
@@ -47,6 +47,7 @@ def control(n_rows: int, verdict: bool) -> native.Control:
 def test_a_control_block_is_run_or_refused(
     model: native.NativeModel, n_rows: int, verdict: bool, wrong: list[tuple[int, int]], n_context: int, flag: int
 ) -> None:
+    count("control blocks of the library as built")
     cache = native.NativeCache(model, CAPACITY)
     model.encode(cache, [3] * N_CONTEXT, 0)
     block = control(n_rows, verdict)

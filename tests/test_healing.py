@@ -1,10 +1,15 @@
 """diffusion/healing.py."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
+from diffusion import healing
 from diffusion.healing import heal_left, heal_right
 from diffusion.tokenizer import Tokenizer
+from tests.models import SMALL
 
 
 @pytest.mark.parametrize(
@@ -52,3 +57,20 @@ def test_context_with_the_edge_given_back_tokenizes_as_the_finished_text_does(to
         if kept != tokenizer.encode(text)[: len(kept)]:
             # Only a word that the tokenizer splits may be cut elsewhere, and then inside that word alone.
             assert prefix.endswith(tuple("abcdefghijklmnopqrstuvwxyz_")), prefix
+
+
+def test_what_was_looked_up_is_forgotten_with_its_tokenizer() -> None:
+    """Each model that a user tries would stay in memory otherwise."""
+    mine = Tokenizer.load(SMALL / "tokenizer.json")
+    assert heal_left(mine, "def f():\n    retur").text == "retur"
+    gone = weakref.ref(mine)
+    del mine
+    gc.collect()
+    assert gone() is None
+
+
+def test_only_the_last_edges_are_kept(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(healing, "MAX_KNOWN", 4)
+    for word in ("retur", "impor", "appen", "prin", "clas", "whil", "els"):
+        heal_left(tokenizer, f"def f():\n    {word}")
+    assert len(healing._KNOWN[tokenizer]) <= 4

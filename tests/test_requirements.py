@@ -73,3 +73,13 @@ def test_a_grammar_that_does_not_know_the_nodes_of_its_query_gives_way_to_line_r
     taken = snapshot("file:///a.odd", "x = \n", "odd")
     assert taken.tree is None
     assert plan_at(taken, 4) is not None
+
+
+def test_the_public_workflow_calls_targets_that_there_are() -> None:
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text()
+    called = re.findall(r"run: make ([a-z -]+?)(?: [A-Z$]|\n)", workflow)
+    called += re.findall(r"target: \[(.*)\]", workflow)[0].split(", ")
+    targets = {word for line in called for word in line.split() if "=" not in word}
+    made = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert targets and targets <= made
+    assert "NOT been run" in workflow.splitlines()[0]

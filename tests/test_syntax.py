@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import gc
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +142,26 @@ def test_a_shell_script_keeps_its_places_where_it_is_not_ascii() -> None:
     source = 'größe="ä"\necho "$größe"\n'.encode()
     tree = parse("shellscript", source)
     assert tree is not None and tree.root_node.end_byte == len(source) and not tree.root_node.has_error
+
+
+def test_a_parse_leaves_nothing_of_its_source_behind() -> None:
+    source = b"value = other(first, second)\n" * 2_000
+    syntax.parse("python", source)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(20):
+            syntax.parse("python", source)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] - before < len(source)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("tail", ["", "a", "é", "漢", "😀", "é漢", "漢😀", "😀é漢a", "é" * 31, "漢" * 30, "😀" * 33])
+def test_pieces_of_any_size_are_read_as_the_whole_is(tail: str) -> None:
+    for n in (0, 1, 2, 3, 5, 4_090, 4_091, 4_092, 4_093, 4_094, 4_095, 4_096):
+        source = ("#" * n + "\n'" + tail).encode()
+        read, whole = syntax.parse("python", source), syntax.new_parser("python").parse(source)
+        assert read is not None and str(read.root_node) == str(whole.root_node)
+        assert read.root_node.end_byte == whole.root_node.end_byte

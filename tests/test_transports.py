@@ -3,6 +3,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from lsp_server.server import build
+
 
 def test_the_process_ends_when_its_client_is_gone() -> None:
     client = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
@@ -18,3 +20,8 @@ def test_the_process_ends_when_its_client_is_gone() -> None:
     client.communicate(b"\n", 60)
     assert server.wait(50) == 1
     server.stdout.close()
+
+
+def test_stdin_is_read_by_one_thread_however_long() -> None:
+    """A pool makes another now and then, up to its limit."""
+    assert build().thread_pool._max_workers == 1

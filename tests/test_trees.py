@@ -78,3 +78,10 @@ def test_edits_that_come_while_a_version_is_parsed_are_not_lost() -> None:
 
 def test_a_language_without_a_grammar_has_no_trees() -> None:
     assert Trees("cobol").tree(0, b"MOVE A TO B.") is None
+
+
+def test_of_a_large_text_no_tree_is_made(parsed: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trees, "MAX_PARSED_BYTES", 10)
+    assert Documents().open("file:///a.py", 1, "python", "x = 1\n").snapshot().tree is not None  # type: ignore[union-attr]
+    assert Documents().open("file:///b.py", 1, "python", "x = 1000\ny = 2\n").snapshot().tree is None  # type: ignore[union-attr]
+    assert len(parsed) == 1

@@ -286,6 +286,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--chars", type=int, default=2000, metavar="N", help="before the cursor (default %(default)s)")
     parser.add_argument("--typed", type=int, default=1, metavar="N", help="keys that no cache knows yet (1)")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="of everybody (default %(default)s)")
+    parser.add_argument("--write", action="store_true", help="only make what llama.cpp runs")
     return parser
 
 
@@ -294,6 +295,9 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     max_tokens = 16
     try:
+        if args.write:
+            print(cached_q8(args.gguf))
+            return 0
         cases = places(args.files, args.prompts, args.chars)
         peers = {"llama.cpp": llama_cpp(cached_q8(args.gguf), max_tokens, args.threads)}
         engine = Engine.load(args.model, threads=args.threads)

@@ -151,10 +151,13 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
     (jsonrpc-request server :mezzotint/snooze (list :minutes minutes))))
 
 (defun mezzotint--server ()
-  "The buffer's server, if it is Mezzotint and can do inline completion."
+  "The buffer's server, if it is Mezzotint and can do inline completion.
+To send to a process that was stopped is an error, and an error in
+`post-command-hook' would take this package out of it for good."
   (when-let* ((server (eglot-current-server))
               ((mezzotint-server-p server))
               ((jsonrpc-running-p server))
+              ((not (eq (process-status (jsonrpc--process server)) 'stop)))
               ((plist-member (eglot--capabilities server) :inlineCompletionProvider)))
     server))
 

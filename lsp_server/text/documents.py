@@ -289,6 +289,10 @@ class Documents:
         above, below = (tuple(one.snapshot() for one in part if one and not one.too_large) for part in parts)
         return Cells(above, below)
 
+    def all(self) -> tuple[Document, ...]:
+        """Return the open documents."""
+        return tuple(self._open.values())
+
     def get(self, uri: str) -> Document | None:
         """Return an open document."""
         return self._open.get(key_of(uri))

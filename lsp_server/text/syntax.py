@@ -13,6 +13,7 @@ import functools
 import importlib
 import itertools
 import logging
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PIECE_BYTES = 4096  # of source, read by the parser at once
+_WINDOWS: dict[tuple[int, int], bytearray] = {}  # by thread and size
 AS_LETTERS = bytes(range(128)) + b"x" * 128  # a table for `bytes.translate`
 MAX_DEPTH = 5_000  # no code that people write is so deep; some milliseconds
 
@@ -87,8 +89,8 @@ def parse(language: str, source: bytes, old: Tree | None = None) -> Tree | None:
     if languages.of(language).ascii_only:
         source = source.translate(AS_LETTERS)
 
-    def read(byte: int, _: object) -> bytes:
-        return source[byte : byte + PIECE_BYTES]
+    def read(byte: int, _: object) -> bytearray:
+        return _window(source[byte : byte + _piece_bytes(len(source) - byte)])
 
     def is_enough(_: int, __: bool) -> bool:
         return False
@@ -96,6 +98,22 @@ def parse(language: str, source: bytes, old: Tree | None = None) -> Tree | None:
     if old is None:
         return parser.parse(read, progress_callback=is_enough)
     return parser.parse(read, old, progress_callback=is_enough)
+
+
+def _piece_bytes(rest: int) -> int:
+    """Return how much of the rest of a source is read at once: one of a few sizes, and no part of a character alone."""
+    return max(0, rest) if rest < 4 else min(PIECE_BYTES, 1 << (rest.bit_length() - 1))
+
+
+def _window(piece: bytes) -> bytearray:
+    """Return a piece in memory that is used again and again, by each thread its own.
+
+    tree-sitter 0.26.1 never lets go of a piece: pieces of their own would be all of a file for every parse. It reads
+    one at a time, and no node is asked for its text.
+    """
+    window = _WINDOWS.setdefault((threading.get_ident(), len(piece)), bytearray(len(piece)))
+    window[:] = piece
+    return window
 
 
 class Spot(NamedTuple):

@@ -15,6 +15,7 @@ from lsp_server.text import syntax
 if TYPE_CHECKING:
     from tree_sitter import Tree
 
+MAX_PARSED_BYTES = 2_000_000  # a tree takes 70 bytes for each, and a large one seconds to make
 MAX_EDITS = 1_000  # kept for a tree that may come; from then on a parse of all is as good
 
 
@@ -55,7 +56,9 @@ class Trees:
             self._edits.clear()
 
     def tree(self, number: int, source: bytes) -> Tree | None:
-        """Return the tree of the version that `source` is, or None where the language has no grammar."""
+        """Return the tree of the version that `source` is; None if it is too large or the language has no grammar."""
+        if len(source) > MAX_PARSED_BYTES:
+            return None
         latest, edits = self._since(number)
         if latest is not None and not edits:
             return latest

@@ -1,10 +1,11 @@
 """`mezzotint bench lsp`: starts the real server over stdio, types in it as a person does, and measures from outside.
 
-Rule: no internals. Every number comes from messages and from the operating system; medians over several servers. Typed
-keys are one-character changes with a request of trigger kind 2 (automatic) behind each; a request of kind 1 (by hand)
-asks for several candidates and is reported apart. The table is for people, the last line of stdout is one JSON object.
+Rule: no internals. Every number comes from messages and from the operating system; percentiles over all keys of several
+servers. Typed keys are one-character changes with a request of trigger kind 2 (automatic) behind each; a request of
+kind 1 (by hand) asks for several candidates and is reported apart. With --llama the same is done to llama.cpp's server,
+in turns with ours. The table is for people, the last line of stdout is one JSON object.
 
-    mezzotint bench lsp --runs 5 --model .base/smollm2-135m
+    mezzotint bench lsp --runs 5 --llama .base/SmolLM2-135M-Instruct.Q8_0.gguf
 """
 
 from __future__ import annotations
@@ -16,39 +17,42 @@ import json
 import os
 import random
 import statistics
-import subprocess
 import sys
-import time
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from lsp_server.tools import bench_keys
+from lsp_server.tools.bench_keys import Numbers
+from lsp_server.tools.bench_llama import Llama
+from lsp_server.tools.bench_ours import Ours
 from lsp_server.tools.client import Client
 
-URI = "file:///bench.py"
-N_PLACES, KEYS = 25, 6  # places where a line is gone on with, and keys typed at each
-LABELS = {
-    "initialize_ms": "process start to `initialize` answered, ms",
+TIMEOUT_S = 1_200  # on a busy machine
+N_PLACES = 25  # where a line is gone on with, some keys at each
+LABELS = {  # of what `summary` gives
+    "initialize_ms": "process start until it can be asked, ms",
     "first_completion_ms": "process start to the first completion, ms",
     "key_to_draft_ms": "typed key to first draft, where the model was asked, ms",
+    "key_to_draft_p90_ms": "the same, 90th percentile",
+    "key_to_draft_p99_ms": "the same, 99th percentile",
     "key_to_final_ms": "typed key to final, where the model was asked, ms",
-    "key_to_final_p90_ms": "the same, 90th percentile, ms",
+    "key_to_final_p90_ms": "the same, 90th percentile",
+    "key_to_final_p99_ms": "the same, 99th percentile",
     "known_key_ms": "typed key to final, answered from memory, ms",
     "asked_share": "share of typed keys for which the model was asked",
     "passes_per_asked_key": "forward passes per key for which it was asked",
     "by_hand_ms": "request by hand to final, ms",
     "by_hand_passes": "forward passes per request by hand",
+    "cancel_ms": "a request is cancelled until that is answered, ms",
+    "behind_cancelled_ms": "request behind a cancelled one to final, ms",
+    "storm_requests_per_s": "requests a second in a storm of typing",
+    "cpu_s_per_1000_keys": "seconds of CPU per 1,000 typed keys",
+    "rss_first_mb": "resident memory behind the first place, MB",
     "rss_mb": "resident memory at the end, MB",
 }
-
-
-def resident_mb(pid: int) -> float:
-    """Resident memory of a process."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-        kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
-    except (OSError, StopIteration):  # not Linux
-        kib = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
-    return int(kib) / 1024
+MEANS = ("asked_share", "passes_per_asked_key", "by_hand_passes")
+PERCENTILES = {"key_to_draft_ms": (90, 99), "key_to_final_ms": (90, 99)}
 
 
 def sample_text() -> str:
@@ -66,119 +70,86 @@ def cursor_positions(text: str, n: int) -> list[tuple[int, int]]:
     return [(i, lines[i].index(" = ") + 3) for i in itertools.islice(itertools.cycle(good), n)]
 
 
-def initialize(client: Client, model: str) -> float:
-    """Say hello; milliseconds from the start of the process to the answer."""
-    options = {"drafts": True, "logLevel": "error", "model": model}
-    params = {"processId": os.getpid(), "rootUri": None, "capabilities": {}, "initializationOptions": options}
-    client.call("initialize", params)
-    ms = (time.perf_counter() - client.began) * 1000
-    client.notify("initialized", {})
-    return ms
-
-
-class Editor:
-    """One open file; every change is one range, as editors send them."""
-
-    def __init__(self, client: Client, text: str) -> None:
-        self.client, self.lines, self.version = client, text.split("\n"), 0
-        document = {"uri": URI, "languageId": "python", "version": 0, "text": text}
-        client.notify("textDocument/didOpen", {"textDocument": document})
-
-    def change(self, line: int, start: int, stop: int, new: str) -> None:
-        """Put `new` in place of the columns [start, stop) of a line."""
-        self.version += 1
-        self.lines[line] = self.lines[line][:start] + new + self.lines[line][stop:]
-        span = {"start": {"line": line, "character": start}, "end": {"line": line, "character": stop}}
-        document = {"uri": URI, "version": self.version}
-        changes = [{"range": span, "text": new}]
-        self.client.notify("textDocument/didChange", {"textDocument": document, "contentChanges": changes})
-
-    def ask(self, line: int, column: int, kind: int) -> tuple[list[float], float, int]:
-        """(ms to every draft, ms to the answer, forward passes) of one request."""
-        before = self.client.call("mezzotint/stats", {})["forwardPasses"]
-        drafts: list[float] = []
-        began = time.perf_counter()
-
-        def heard(method: str, params: Any) -> None:
-            if method == "mezzotint/draft":
-                drafts.append((time.perf_counter() - began) * 1000)
-
-        where = {"textDocument": {"uri": URI}, "position": {"line": line, "character": column}}
-        params = {**where, "context": {"triggerKind": kind}, "workDoneToken": f"bench-{began}"}
-        self.client.call("textDocument/inlineCompletion", params, heard)
-        ms = (time.perf_counter() - began) * 1000
-        return drafts, ms, self.client.call("mezzotint/stats", {})["forwardPasses"] - before
-
-
-def type_on(editor: Editor, line: int, column: int, numbers: dict[str, list[float]]) -> None:
-    """Cut a line at a column, let the model look, then type what stood there, a request behind every key."""
-    whole = editor.lines[line]
-    editor.change(line, column, len(whole), "")
-    editor.ask(line, column, 2)
-    for key in whole[column : column + KEYS]:
-        editor.change(line, column, column, key)
-        column += 1
-        drafts, ms, passes = editor.ask(line, column, 2)
-        numbers["asked_share"].append(passes > 0)
-        numbers["key_to_final_ms" if passes else "known_key_ms"].append(ms)
-        if passes:
-            numbers["key_to_draft_ms"] += drafts[:1]
-            numbers["passes_per_asked_key"].append(passes)
-    _, ms, passes = editor.ask(line, column, 1)
-    numbers["by_hand_ms"].append(ms)
-    numbers["by_hand_passes"].append(passes)
-    editor.change(line, 0, len(editor.lines[line]), whole)
-
-
-def measure_once(text: str, positions: list[tuple[int, int]], model: str) -> dict[str, list[float]]:
-    """Start one server, type at every position, look at its memory."""
-    numbers: dict[str, list[float]] = {name: [] for name in LABELS}
-    with Client() as client:
-        numbers["initialize_ms"].append(initialize(client, model))
-        editor = Editor(client, text)
-        editor.ask(*positions[0], 1)  # waits for the model to load
-        numbers["first_completion_ms"].append((time.perf_counter() - client.began) * 1000)
-        for line, column in positions[1:]:
-            type_on(editor, line, column, numbers)
-        numbers["rss_mb"].append(resident_mb(client.process.pid))
+def ours(text: str, positions: Sequence[tuple[int, int]], model: str) -> Numbers:
+    """One server of ours, from its start to its end."""
+    with Client(TIMEOUT_S) as client:
+        numbers = bench_keys.measure(Ours(client, text, model), positions)
         client.call("shutdown", None)
         client.notify("exit", {})
     return numbers
 
 
-def summary(numbers: dict[str, list[float]]) -> dict[str, float | None]:
-    """Medians; means of what is a share or a count, and the 90th percentile."""
-    figures: dict[str, float | None] = {}
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The least value that so many percent of the values do not exceed."""
+    return sorted(values)[max(0, -(-len(values) * percent // 100) - 1)]
+
+
+def summary(numbers: Numbers) -> dict[str, float | None]:
+    """Medians, with percentiles of what a user waits for; means of what is a share or a count."""
+    figures: dict[str, float | None] = dict.fromkeys(LABELS)
     for name, values in numbers.items():
-        mean = name.endswith(("share", "passes", "key")) and not name.endswith("ms")
-        figures[name] = round(statistics.mean(values) if mean else statistics.median(values), 2) if values else None
-    final = numbers["key_to_final_ms"]
-    figures["key_to_final_p90_ms"] = round(statistics.quantiles(final, n=10)[-1], 2) if len(final) > 1 else None
+        if name in LABELS and values:
+            figures[name] = round(statistics.mean(values) if name in MEANS else statistics.median(values), 2)
+        for percent in PERCENTILES.get(name, ()) if values else ():
+            figures[f"{name.removesuffix('_ms')}_p{percent}_ms"] = round(percentile(values, percent), 2)
+    over_time = numbers.get("rss_over_time_mb", [])
+    figures["rss_first_mb"] = round(over_time[0], 2) if over_time else None
     return figures
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print the table and the JSON line; 1 and one line on stderr if the server fails."""
+def report(numbers: Numbers) -> dict[str, object]:
+    """The figures, how many keys they are of, and memory place by place."""
+    over_time = [round(value, 1) for value in numbers.get("rss_over_time_mb", [])]
+    return {**summary(numbers), "typed_keys": len(numbers["asked_share"]), "rss_over_time_mb": over_time}
+
+
+def shown(subjects: dict[str, Numbers]) -> str:
+    """The table: a row a figure, a column a subject."""
+    figures = [summary(numbers) for numbers in subjects.values()]
+    rows = [f"{'':60}" + "".join(f"{name:>12}" for name in subjects)] if len(subjects) > 1 else []
+    for name, label in LABELS.items():
+        cells = ("-" if one[name] is None else one[name] for one in figures)
+        rows.append(f"{label:60}" + "".join(f"{cell:>12}" for cell in cells))
+    return "\n".join(rows)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of `mezzotint bench lsp`."""
     about = "Start the server several times over stdio and measure it from outside."
     parser = argparse.ArgumentParser(prog="mezzotint bench lsp", description=about)
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="servers to start (default %(default)s)")
     parser.add_argument("--model", default="", metavar="FOLDER", help="model folder (default: the embedded model)")
-    args = parser.parse_args(argv)
+    parser.add_argument("--llama", type=Path, metavar="GGUF", help="drive llama.cpp's server with this model beside")
+    fim = "its prompt, for instance '<|fim_prefix|>{prefix}<|fim_suffix|>{suffix}<|fim_middle|>' (default %(default)s)"
+    parser.add_argument("--llama-fim", default="{prefix}", metavar="TEMPLATE", help=fim)
+    parser.add_argument("--llama-python", default=sys.executable, metavar="PYTHON", help="that has llama-cpp-python")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table and the JSON line; 1 and one line on stderr if a server fails."""
+    args = build_parser().parse_args(argv)
     text = sample_text()
     positions = cursor_positions(text, N_PLACES + 1)
-    gathered: dict[str, list[float]] = {name: [] for name in LABELS}
+    subjects: dict[str, Numbers] = {"mezzotint": defaultdict(list)}
+    if args.llama:
+        subjects["llama.cpp"] = defaultdict(list)
     try:
-        for run in range(args.runs):
-            print(f"\rserver {run + 1} of {args.runs}", end="", file=sys.stderr, flush=True)
-            for name, values in measure_once(text, positions, args.model).items():
-                gathered[name] += values
+        for run, name in itertools.product(range(args.runs), subjects):
+            print(f"\rrun {run + 1} of {args.runs}, {name:12}", end="", file=sys.stderr, flush=True)
+            if name == "mezzotint":
+                numbers = ours(text, positions, args.model)
+            else:
+                with Llama(args.llama, text, args.llama_fim, args.llama_python) as llama:
+                    numbers = bench_keys.measure(llama, positions)
+            for key, values in numbers.items():
+                subjects[name][key] += values
     except (ValueError, OSError) as error:
         print(f"\nmezzotint bench lsp: {error}", file=sys.stderr)
         return 1
     print(file=sys.stderr)
-    figures = summary(gathered)
-    for name, label in LABELS.items():
-        print(f"{label:60}{figures[name] if figures[name] is not None else '-':>10}")
-    keys = len(gathered["asked_share"])
-    print(json.dumps({**figures, "model": args.model or "embedded", "runs": args.runs, "typed_keys": keys}))
+    print(shown(subjects))
+    mine, *others = map(report, subjects.values())
+    beside = {"llama_cpp": others[0], "gguf": args.llama.name} if others else {}
+    print(json.dumps({**mine, "model": args.model or "embedded", "runs": args.runs, "cores": os.cpu_count(), **beside}))
     return 0

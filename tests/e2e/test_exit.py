@@ -17,7 +17,10 @@ from pathlib import Path
 
 import pytest
 from editor import PATIENCE_S
+from raw import RawClient
 from scripts import Script, goes_on, rule
+
+from lsp_server.launch import isolated
 
 # An editor: it starts a server whose pipes it holds (or shares), and never reads what is not asked for.
 EDITOR = """if True:
@@ -144,3 +147,20 @@ def test_the_server_is_gone_when_it_is_told_to_by_a_signal(script: Script, doing
     with edited(script, "signal", doing) as (_, server):
         os.kill(server, signal.SIGTERM)
         print(f"\nSIGTERM, {doing}: gone after {wait_until_gone(server):.2f} s")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_log_on_a_full_disk_changes_nothing(script: Script) -> None:
+    script.says(rule("", error="this is logged"))
+    command = isolated("lsp", *script.options)
+    with RawClient(command=["sh", "-c", 'exec "$@" 2>/dev/full', "sh", *command]) as client:
+        client.request("initialize", {"capabilities": {}})
+        client.notify("initialized", {})
+        document = {"uri": "file:///a.py", "languageId": "python", "version": 1, "text": "x = \n"}
+        client.notify("textDocument/didOpen", {"textDocument": document})
+        where = {"textDocument": {"uri": "file:///a.py"}, "position": {"line": 0, "character": 4}}
+        asked = {**where, "context": {"triggerKind": 2}}
+        assert client.request("textDocument/inlineCompletion", asked)["result"] == {"items": []}
+        assert client.request("shutdown", None)["result"] is None
+        client.notify("exit", None)
+        assert client.process.wait(PATIENCE_S) == 0

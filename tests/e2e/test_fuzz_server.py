@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from raw import RawClient
 from scripts import VALUE, Script, sharpens
 
-from tests.fuzzing import fuzz
+from tests.fuzzing import count, fuzz
 
 URI = "file:///a.py"
 PLACE = {"line": 0, "character": 4}
@@ -113,7 +113,7 @@ class Fuzzed:
 
     def __init__(self, script: Script) -> None:
         self.script, self.client = script, None
-        self.n_checks = self.n_messages = 0
+        self.n_checks = 0
 
     def started(self) -> RawClient:
         if self.client is None:
@@ -125,7 +125,8 @@ class Fuzzed:
         """Send all; a request that has an id is answered, and one behind all of them."""
         client = self.started()
         self.n_checks += 1
-        self.n_messages += len(bodies) + 1
+        count("messages", len(bodies) + 1)
+        count("sequences of messages")
         bodies = [numbered(body, number) for number, body in enumerate(bodies)]
         wanted = {json.dumps(id) for id in map(must_be_answered, bodies) if id is not None}
         for body in bodies:
@@ -156,7 +157,6 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
     server = Fuzzed(script)
     yield server
     server.end()
-    print(f"{server.n_messages} messages")
 
 
 @fuzz(60, by=10)
