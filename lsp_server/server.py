@@ -52,15 +52,9 @@ def load_engine(options: Options) -> Infiller:
     from diffusion.engine import Engine
     from diffusion.hub.cache import folder_of
 
-    adapter = Path(options.adapter) if options.adapter else None
-    engine: Infiller = Engine.load(
-        folder_of(options.model),
-        device=options.device,
-        threads=options.threads or None,
-        refresh=options.refresh,
-        adapter=adapter,
-    )
-    return engine
+    folder, adapter = folder_of(options.model), Path(options.adapter) if options.adapter else None
+    device, threads = options.device, options.threads or None
+    return Engine.load(folder, device=device, threads=threads, refresh=options.refresh, adapter=adapter)
 
 
 def load_scripted(engine: str, options: Options) -> Infiller:
