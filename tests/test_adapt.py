@@ -18,6 +18,7 @@ from diffusion.adapt.run import AdaptRun, Run, held_out_batches, learn, recipe_o
 from diffusion.evaluate.cases import SourceFile
 from diffusion.model.adapter import CARD, open_adapter
 from diffusion.model.card import open_folder, weights_hash
+from diffusion.model.config import EVERYTHING
 from diffusion.model.load import load_weights
 from diffusion.train.step import attention_mask, compute_losses
 from tests.models import SMALL
@@ -172,7 +173,7 @@ def test_the_card_holds_hashes_and_counts_and_neither_paths_nor_text(tmp_path: P
 def test_a_model_without_a_canvas_behind_a_context_cannot_be_adapted() -> None:
     refuse_unfit(FOLDER)
     for folder in (
-        replace(FOLDER, config=replace(FOLDER.config, in_place=True)),
+        replace(FOLDER, config=replace(FOLDER.config, context_sees=EVERYTHING, canvas_sees=EVERYTHING)),
         replace(FOLDER, vocabulary=replace(FOLDER.vocabulary, mask=-1)),
     ):
         with pytest.raises(ValueError, match="cannot be adapted: it has no canvas behind a context"):

@@ -143,7 +143,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "a norm": ({"tensors": pair(name="norm.weight")}, "norm.weight.down"),
     "something else": ({"tensors": pair() | {"x": torch.ones(1)}}, "x missing, or not of it"),
     "integers": ({"tensors": {k: v.to(torch.int8) for k, v in pair().items()}}, "does not fit the model"),
-    "infinite values": ({"tensors": {k: v * torch.inf for k, v in pair().items()}}, "holds values that are no numbers"),
+    "infinite values": ({"tensors": {k: v * torch.inf for k, v in pair().items()}}, "that are no numbers"),
 }
 
 
