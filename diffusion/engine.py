@@ -72,7 +72,7 @@ class Engine:
         self.recall_above = RECALL_ABOVE
         self.encoded_tokens = 0
         self.context_tokens = 0  # of all requests; those that were not cached are `encoded_tokens`
-        self.contexts = Contexts(lambda: backend.new_cache(backend.config.max_context + CANVAS_ROWS))
+        self.contexts = Contexts(lambda: self.backend.new_cache(self.backend.config.max_context + CANVAS_ROWS))
 
     @classmethod
     def load(
