@@ -38,7 +38,8 @@ def broken_spans(snapshot: Snapshot, plan: Plan, text: str) -> Spans:
     tree = spliced(snapshot, start, stop, new)
     if tree is None:
         return ()
-    errors = brought(list(errors_of(snapshot.tree.root_node)), list(errors_of(tree.root_node)), start, stop, len(new))
+    before, behind = list(errors_of(snapshot.tree.root_node)), list(errors_of(tree.root_node))
+    errors = brought(before, behind, start, stop, len(new)) or (behind if len(behind) > len(before) else [])
     if not errors:
         return ()
     end = start + len(new)

@@ -171,6 +171,7 @@ def server(settings: dict[str, Any], folder: Path) -> Iterator[str]:
     command = [sys.executable, "-P" if sys.version_info >= (3, 11) else "-I", "-m", "lsp_server.cli", "serve"]
     process = subprocess.Popen([*command, "--config", str(file)], stderr=subprocess.PIPE, text=True)
     watchdog = threading.Timer(START_S, process.kill)
+    watchdog.daemon = True  # nobody waits for it
     watchdog.start()
     try:
         assert process.stderr is not None

@@ -29,6 +29,7 @@ class Client:
             isolated("lsp", "--stdio"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
         )
         self.watchdog = threading.Timer(timeout_s, self.process.kill)  # a server that hangs becomes one that ended
+        self.watchdog.daemon = True  # nobody waits for it
         self.watchdog.start()
         self.last_id = 0
 

@@ -26,6 +26,7 @@ class RawClient:
         self._drain = threading.Thread(target=self._read_log, daemon=True)
         self._drain.start()
         self._watchdog = threading.Timer(PATIENCE_S, self.process.kill)
+        self._watchdog.daemon = True  # nobody waits for it
         self._watchdog.start()
         self._last_id = 0
 

@@ -47,6 +47,7 @@ class Service:
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, env=env, text=True)
         self._watchdog = threading.Timer(PATIENCE_S, self.process.kill)
+        self._watchdog.daemon = True  # nobody waits for it
         self._watchdog.start()
         assert self.process.stderr is not None
         self.token, self.log, self.port = "", "", 0
