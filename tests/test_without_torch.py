@@ -58,6 +58,7 @@ def test_a_completion_needs_no_torch(without_torch: Path) -> None:
 
 @NATIVE
 def test_a_completion_with_an_adapter_needs_no_torch(without_torch: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the adapter is made with torch, and used without")
     from tests.models import SMALL
     from tests.test_adapter import adapter
 
