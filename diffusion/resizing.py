@@ -29,7 +29,7 @@ STEPS_PER_ROW = 2  # of the largest canvas, at most
 
 
 @dataclass(frozen=True)
-class Said:
+class Predicted:
     """What one pass says of every row: `text` of text and ends alone, (C,) each of the rest, EXPAND included.
 
     `best`: a token of text, or EXPAND; `probability`: of that; `end`: of an end; `breaks`: that end is a line break.
@@ -67,13 +67,13 @@ def denoise_resizing(
     while not cancelled():
         step += 1
         late = deadline_ms is not None and (time.perf_counter() - started) * 1000 >= deadline_ms
-        said = predict(model, cache, canvas, temperature, seed, step)
+        predicted = predict(model, cache, canvas, temperature, seed, step)
         if late or step >= STEPS_PER_ROW * len(canvas.ids):
-            written = guess(canvas, said.text)
-            canvas.write(written, np.where(written == canvas.end_id, said.end, said.probability))
+            written = guess(canvas, predicted.text)
+            canvas.write(written, np.where(written == canvas.end_id, predicted.end, predicted.probability))
             shown = canvas.ids
         else:
-            shown = decide(canvas, said, policy.threshold)
+            shown = decide(canvas, predicted, policy.threshold)
         undecided = bool(canvas.masked.any())
         done = not undecided or canvas.is_unsure(stop_below)
         yield canvas.draft(shown, step, step, ended(late, undecided) if done else "")
@@ -81,7 +81,7 @@ def denoise_resizing(
             return
 
 
-def predict(model: Model, cache: ContextCache, canvas: Canvas, temperature: float, seed: int, step: int) -> Said:
+def predict(model: Model, cache: ContextCache, canvas: Canvas, temperature: float, seed: int, step: int) -> Predicted:
     """What every row of the canvas says; one forward pass."""
     n_active, grows = canvas.n_active, canvas.tokenizer.vocabulary.expand
     ids = torch.from_numpy(canvas.ids[:n_active])
@@ -99,7 +99,7 @@ def predict(model: Model, cache: ContextCache, canvas: Canvas, temperature: floa
     broken = np.zeros(len(canvas.ids), dtype=bool)
     broken[:n_active] = breaks.numpy() != 0
     best, probability, end = stats.best.numpy(), stats.probability.numpy(), stats.end.numpy()
-    return Said(pad_with_ends(text, len(canvas.ids), canvas.end_id), best, probability, end, broken)
+    return Predicted(pad_with_ends(text, len(canvas.ids), canvas.end_id), best, probability, end, broken)
 
 
 def has_room(canvas: Canvas) -> np.ndarray:
@@ -110,29 +110,29 @@ def has_room(canvas: Canvas) -> np.ndarray:
     return room
 
 
-def decide(canvas: Canvas, said: Said, threshold: float) -> np.ndarray:
+def decide(canvas: Canvas, predicted: Predicted, threshold: float) -> np.ndarray:
     """Do what the rows say that are at least as sure as `threshold`, at least the surest one.
 
     Returns ids (C,) whose undecided rows hold a guess, or the mask where they are not likeliest to be text.
     """
     rows = np.flatnonzero(canvas.masked)
-    sure = rows[said.confidence[rows] >= threshold]
+    sure = rows[predicted.confidence[rows] >= threshold]
     if not len(rows):
         return canvas.ids  # all of it was there from the start
     if not len(sure):
-        sure = rows[np.argmax(said.confidence[rows])][None]
-    is_text = (said.probability > said.end) & (said.best != canvas.tokenizer.vocabulary.expand)
+        sure = rows[np.argmax(predicted.confidence[rows])][None]
+    is_text = (predicted.probability > predicted.end) & (predicted.best != canvas.tokenizer.vocabulary.expand)
     written, texts = canvas.ids.copy(), sure[is_text[sure]]
-    written[texts] = said.best[texts]
-    canvas.write(written, said.probability)
-    guessed = np.where(canvas.masked & is_text, said.text.best.numpy(), canvas.ids)
+    written[texts] = predicted.best[texts]
+    canvas.write(written, predicted.probability)
+    guessed = np.where(canvas.masked & is_text, predicted.text.best.numpy(), canvas.ids)
     for row in sure[~is_text[sure]][::-1]:
         if not canvas.masked[row]:
             continue  # behind the end of its line
-        if said.probability[row] > said.end[row]:
+        if predicted.probability[row] > predicted.end[row]:
             guessed = double(canvas, row, guessed)
         else:
-            guessed = take_out(canvas, row, guessed, bool(said.breaks[row]))
+            guessed = take_out(canvas, row, guessed, bool(predicted.breaks[row]))
     lacking = canvas.end_to_take_back()
     if lacking is not None:
         canvas.ids[lacking] = guessed[lacking] = canvas.mask_id

@@ -27,7 +27,7 @@ from diffusion.model.card import open_folder
 from diffusion.model.load import load_weights
 from diffusion.model.transformer import ContextCache
 from diffusion.request import Hole, InfillRequest, Start
-from diffusion.resizing import Said, decide
+from diffusion.resizing import Predicted, decide
 from diffusion.tokenizer import Tokenizer
 from tests.foreign import IN_BLOCKS, IN_PLACE, N_TOKENS, PUBLISHED, SOURCES, theirs, write
 
@@ -275,7 +275,7 @@ def test_an_added_token_that_does_not_follow_the_vocabulary_is_one_sentence(tmp_
         open_folder(path).tokenizer()
 
 
-def said(canvas: Canvas, **rows: tuple[int, float]) -> Said:
+def predicted(canvas: Canvas, **rows: tuple[int, float]) -> Predicted:
     """What rows say: text, EXPAND or an end, and how sure; the others nothing."""
     n, ids = len(canvas.ids), canvas.tokenizer.vocabulary
     best, probability, end = np.full(n, 400), np.zeros(n), np.zeros(n)
@@ -284,7 +284,7 @@ def said(canvas: Canvas, **rows: tuple[int, float]) -> Said:
         (end if token == ids.end else probability)[at] = sure
         best[at] = token
     text = type("Stats", (), {"best": torch.full((n,), 400)})
-    return Said(text, best, probability, end, np.zeros(n, dtype=bool))  # type: ignore[arg-type]
+    return Predicted(text, best, probability, end, np.zeros(n, dtype=bool))  # type: ignore[arg-type]
 
 
 def test_a_hole_grows_and_shrinks_by_what_its_rows_say(written: dict[str, Path]) -> None:
@@ -293,13 +293,13 @@ def test_a_hole_grows_and_shrinks_by_what_its_rows_say(written: dict[str, Path])
     canvas = Canvas.blank(tokenizer, (Hole(6, multiline=True), "x", Hole(2)), NO_EDGE, NO_EDGE)
     [x] = tokenizer.encode("x")
     canvas = fitted(canvas, 3)
-    decide(canvas, said(canvas, row0=(401, 0.9), row1=(expand, 0.8), row2=(402, 0.95)), 0.7)
+    decide(canvas, predicted(canvas, row0=(401, 0.9), row1=(expand, 0.8), row2=(402, 0.95)), 0.7)
     assert canvas.ids.tolist() == [401, mask, mask, 402, end, end, x, mask, mask]
-    decide(canvas, said(canvas, row1=(end, 0.9), row2=(403, 0.6)), 0.7)
+    decide(canvas, predicted(canvas, row1=(end, 0.9), row2=(403, 0.6)), 0.7)
     assert canvas.ids.tolist() == [401, mask, 402, end, end, end, x, mask, mask]
-    decide(canvas, said(canvas, row1=(403, 0.2), row7=(expand, 0.3)), 0.7)  # the surest alone; there is no room
+    decide(canvas, predicted(canvas, row1=(403, 0.2), row7=(expand, 0.3)), 0.7)  # the surest alone; there is no room
     assert canvas.ids.tolist() == [401, mask, 402, end, end, end, x, mask, mask]
-    decide(canvas, said(canvas, row1=(403, 0.2), row7=(404, 0.1)), 0.7)
+    decide(canvas, predicted(canvas, row1=(403, 0.2), row7=(404, 0.1)), 0.7)
     assert canvas.ids.tolist() == [401, 403, 402, end, end, end, x, mask, mask]
     assert canvas.probability[:3].tolist() == pytest.approx([0.9, 0.2, 0.95])
 
@@ -308,7 +308,7 @@ def test_a_line_break_takes_the_masks_behind_it_away(written: dict[str, Path]) -
     tokenizer = tokenizer_of(written["dreamon"])
     mask, end = tokenizer.vocabulary.mask, tokenizer.vocabulary.end
     canvas = Canvas.blank(tokenizer, (Hole(6),), NO_EDGE, NO_EDGE)
-    what = said(canvas, row2=(end, 0.9))
+    what = predicted(canvas, row2=(end, 0.9))
     what.breaks[2] = True
     decide(canvas, what, 0.7)
     assert canvas.ids.tolist() == [mask, mask, end, end, end, end]

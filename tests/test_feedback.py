@@ -127,3 +127,11 @@ def test_a_language_without_a_grammar_is_never_judged() -> None:
     plan = plan_at(taken, 4)
     assert plan is not None
     assert broken_spans(taken, plan, "(((") == ()
+
+
+def test_a_text_behind_which_the_file_has_more_errors_is_broken_though_each_is_at_an_old_place() -> None:
+    taken = snapshot("file:///a", '    "]\n}\n\n', "python")
+    source = '    "]mment\n}\n\n'
+    old, new = (list(errors_of(snapshot("file:///a", text, "python").tree.root_node)) for text in (taken.text, source))  # type: ignore[union-attr]
+    assert len(new) > len(old) and not brought(old, new, 6, 6, 5)
+    assert broken('    "]¦\n}\n\n', "mment")

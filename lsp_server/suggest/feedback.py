@@ -1,8 +1,8 @@
 """Syntax feedback: which parts of a candidate break code that parsed before.
 
 Rule: pure; a Parser of its own for each call, so that the model thread can judge while the event loop parses. A file
-that was broken before is not blamed on the candidate: only errors at places where it had none count. Places are
-compared, not counts, because a candidate may mend one error and bring another.
+that was broken before is not blamed on the candidate: it breaks the file if an error is at a place that had none
+(it may mend one and bring another), or if there are more errors than before.
 
     broken_spans(snapshot, plan, "foo((")  ->  ((0, 5),)
 """
