@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +88,9 @@ def interrupts() -> Iterator[Callable[[], bool]]:
     def stop(number: int, _frame: object) -> None:
         came.append(number)
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        print("\nstopping behind this step...", file=sys.stderr, flush=True)
+        # Not print: a signal that comes while stderr is being written would enter its buffer twice, a RuntimeError.
+        with suppress(OSError):  # nobody reads it any more
+            os.write(2, b"\nstopping behind this step...\n")
 
     before = [(number, signal.signal(number, stop)) for number in (signal.SIGINT, signal.SIGTERM)]
     try:

@@ -107,7 +107,8 @@ def test_stopped_it_saves_and_the_same_call_goes_on(tmp_path: Path) -> None:
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     said, errors = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 130 and "the same call goes on from there" in errors
+    assert process.returncode == 130, errors
+    assert "the same call goes on from there" in errors
     assert {path.name for path in out.iterdir()} == {"adapter.json", "adapter.safetensors", "state.pt"}
     steps = json.loads((out / "adapter.json").read_text())["run"]["steps"]
     status, said, errors = run(folder, *long, f"max_steps={steps + 1}", out=out)
