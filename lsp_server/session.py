@@ -237,6 +237,7 @@ class Session:
             self.worker.cancel(job)
             raise
         except EngineFailedError as error:
+            error.__traceback__ = None  # it holds this call, which holds the job, which holds the error
             self.tell_once(f"Mezzotint: {error}")
             self._say_refused(document.client_uri, Refusal("completionFailed", str(error)))
             return []

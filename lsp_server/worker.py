@@ -34,6 +34,10 @@ class Infiller(Engine, Protocol):
 Work = Callable[[Infiller, Callable[[], bool]], Any]  # what is to be done; it asks now and then whether to stop
 
 
+def nothing(engine: Infiller, cancelled: Callable[[], bool]) -> None:
+    """Do nothing: what is left of a job's work when it has ended."""
+
+
 class EngineFailedError(Exception):
     """The engine could not be loaded, or failed on a request. The message is for the user."""
 
@@ -50,6 +54,14 @@ class Job:
     passes_at_stop: int | None = None  # forward passes counted when it was told to stop
     passes_at_end: int | None = None  # and when its loop had ended
 
+    def end(self, passes: int | None) -> None:
+        """Note the forward passes counted when its loop has ended, and let go of the work.
+
+        The work holds a question with all its texts and trees, and, through whom it tells, this job: a circle, which
+        would stay until the garbage collector comes by.
+        """
+        self.passes_at_end, self.work = passes, nothing
+
     def resolve(self, result: Any, error: Exception | None = None) -> None:
         """Answer, unless that has happened already."""
         try:
@@ -61,7 +73,7 @@ class Job:
             pass
 
 
-RELOAD = Job("", lambda engine, cancelled: None, ahead=True)  # stands for it in the thread's loop
+RELOAD = Job("", nothing, ahead=True)  # stands for it in the thread's loop
 
 
 class Worker:
@@ -112,6 +124,7 @@ class Worker:
         Where no thread is left to do it, it fails at once.
         """
         if self._ending or self._deaths >= MAX_DEATHS:
+            job.end(job.passes_at_stop)
             job.resolve(None, EngineFailedError("The model thread has ended; see the server's log."))
             return job
         if not job.ahead:
@@ -148,7 +161,7 @@ class Worker:
         job.passes_at_stop = self.forward_passes
         if job in self._waiting:
             self._waiting.remove(job)
-            job.passes_at_end = job.passes_at_stop
+            job.end(job.passes_at_stop)
         elif not job.ahead:
             self.last_stopped = job
         job.resolve(None)
@@ -182,7 +195,7 @@ class Worker:
             self._thread = self._engine = self._running = None
             self._deaths += 1
         for job in jobs:
-            job.passes_at_end = job.passes_at_stop
+            job.end(job.passes_at_stop)
             job.resolve(None, failure)
         self._on_state("failed", str(failure))
 
@@ -193,6 +206,7 @@ class Worker:
             if job is RELOAD:
                 failure = self._load_engine()
             elif failure is not None or self._engine is None:
+                job.end(job.passes_at_stop)
                 job.resolve(None, failure)
             else:
                 self._do(self._engine, job)
@@ -239,7 +253,7 @@ class Worker:
             logger.exception("a completion failed")
             job.resolve(None, EngineFailedError(f"Completion failed: {type(error).__name__}; see the server's log."))
         finally:
-            job.passes_at_end = engine.forward_passes
+            job.end(engine.forward_passes)
             if not job.ahead:
                 self.last_passes = engine.forward_passes - before
         job.resolve(result)

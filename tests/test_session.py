@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from types import FrameType
@@ -12,9 +14,11 @@ from typing import Any
 import pytest
 
 from diffusion.request import Draft, InfillRequest
+from lsp_server import worker
 from lsp_server.session import Session
 from lsp_server.suggest import cleanup, context, feedback, holes, refusals, related
 from lsp_server.suggest.drafts import Suggestion
+from lsp_server.suggest.place import Question
 from lsp_server.text import syntax
 from lsp_server.text.lines import Edit
 
@@ -284,3 +288,27 @@ def file_of(frame: FrameType) -> str | None:
     """The file of the server that a frame runs in."""
     _, found, name = frame.f_code.co_filename.replace(os.sep, "/").rpartition("/lsp_server/")
     return f"lsp_server/{name}" if found else None
+
+
+@pytest.mark.parametrize("text", ["value", "raise"])
+def test_a_question_is_gone_when_it_is_answered_without_the_garbage_collector(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds all open texts of its language and their trees, and there is one for every key."""
+    monkeypatch.setattr(worker.logger, "disabled", True)  # pytest keeps what is logged, an error's frames with it
+
+    async def run() -> weakref.ref[Question]:
+        session = Session(lambda options: Scripted(text), lambda method, params: None, lambda message: None)
+        session.opened("file:///a.py", 1, "python", "x = \n")
+        question = session.look("file:///a.py", 0, 4, invoked=True)
+        assert question is not None
+        await session.complete(question)
+        session.worker.end()
+        return weakref.ref(question)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(run())() is None
+    finally:
+        gc.enable()

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 
 import pytest
 
 from cuda_ext import native
 from diffusion.engine import Engine
 from diffusion.request import Draft, Hole, InfillRequest
-from lsp_server.worker import MAX_DEATHS, EngineFailedError, Infiller, Job, Worker
+from lsp_server.worker import MAX_DEATHS, EngineFailedError, Infiller, Job, Worker, logger
 from tests.models import SMALL
 
 
@@ -274,3 +277,42 @@ def test_a_model_that_cannot_be_loaded_leaves_the_one_before_at_work() -> None:
     worker.end()
     assert [state for state, _ in states] == ["loading", "ready", "loading", "kept"]
     assert states[-1][1] == "The model cannot be loaded: no such folder; the one before stays."
+
+
+@pytest.mark.parametrize("how", ["done", "failed", "superseded", "without an engine", "after the end"])
+def test_what_a_job_held_is_gone_when_it_has_ended_without_the_garbage_collector(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logger, "disabled", True)  # pytest keeps what is logged, an error's frames with it
+    engine = Stepwise()
+    worker = started(engine) if how != "without an engine" else Worker(no_engine, lambda state, detail: None)
+    blocker = worker.submit(request("blocker"))
+    if how == "after the end":
+        engine.go.release(3)
+        assert worker.end()
+    gc.collect()
+    gc.disable()
+    try:
+        job, held = in_a_circle("bad" if how == "failed" else "a = ")
+        worker.submit(job)
+        if how == "superseded":
+            worker.supersede("a")
+        engine.go.release(6)
+        wait([job.future, blocker.future], 60)
+        assert worker.end()  # a failed job is let go of behind its answer
+        del job
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+def in_a_circle(prefix: str) -> tuple[Job, weakref.ref[InfillRequest]]:
+    """A job whose work knows it, as a session's does, and what it holds."""
+    asked = InfillRequest(prefix, "\n")
+    job = infill("a", asked, lambda draft: None if job.stop.is_set() else None)
+    return job, weakref.ref(asked)
+
+
+def no_engine() -> Infiller:
+    """What a loader does that finds no model."""
+    raise ValueError("no such model")
