@@ -72,7 +72,8 @@ class Engine:
         self.recall_above = RECALL_ABOVE
         self.encoded_tokens = 0
         self.context_tokens = 0  # of all requests; those that were not cached are `encoded_tokens`
-        self.contexts = Contexts(lambda: self.backend.new_cache(self.backend.config.max_context + CANVAS_ROWS))
+        n_rows = backend.config.max_context + CANVAS_ROWS
+        self.contexts = Contexts(lambda: backend.new_cache(n_rows))  # of the backend alone: an engine in a circle stays
 
     @classmethod
     def load(

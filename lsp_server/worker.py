@@ -17,6 +17,7 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from lsp_server import freed
 from lsp_server.suggest.completion import Engine
 
 logger = logging.getLogger(__name__)
@@ -227,6 +228,7 @@ class Worker:
                 return None
             self._on_state("failed", str(failure))
             return failure
+        freed.give_back()  # the engine before, and what loading needed: more than half of an engine
         self._on_state("ready", str(self._engine.info.get("model", "")))
         return None
 

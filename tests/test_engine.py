@@ -1,11 +1,13 @@
 """diffusion/engine.py: the context cache is exact, and bad weights are one clear error."""
 
 import dataclasses
+import gc
 import inspect
 import json
 import random
 import shutil
 import textwrap
+import weakref
 from pathlib import Path
 
 import pytest
@@ -209,3 +211,20 @@ def test_a_hole_starts_from_what_the_text_at_hand_said_before() -> None:
     assert starts(request, 0.02)[0].text == "ging.getLogger(__name__)"
     assert starts(request, 1.0) == []
     assert starts(InfillRequest("", "", (Hole(8), ")", Hole(8))), 0.0) == []
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_an_engine_is_gone_without_the_garbage_collector(backend: str) -> None:
+    """It is hundreds of megabytes, and another is loaded when the settings change."""
+    if backend == "native" and native.why_not("cpu"):
+        pytest.skip(f"native backend: {native.why_not('cpu')}")
+    engine = Engine.load(SMALL, backend=backend, threads=1)
+    assert list(engine.infill(InfillRequest("a = ", "\n"), lambda: False))
+    gone = weakref.ref(engine)
+    gc.collect()
+    gc.disable()
+    try:
+        del engine
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -11,6 +11,7 @@ import pytest
 from cuda_ext import native
 from diffusion.engine import Engine
 from diffusion.request import Draft, Hole, InfillRequest
+from lsp_server import freed
 from lsp_server.worker import MAX_DEATHS, EngineFailedError, Infiller, Job, Worker, logger
 from tests.models import SMALL
 
@@ -316,3 +317,29 @@ def in_a_circle(prefix: str) -> tuple[Job, weakref.ref[InfillRequest]]:
 def no_engine() -> Infiller:
     """What a loader does that finds no model."""
     raise ValueError("no such model")
+
+
+def test_when_an_engine_is_loaded_the_one_before_is_gone_and_its_memory_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded: list[weakref.ref[Stepwise]] = []
+    alive: list[list[bool]] = []
+
+    def load() -> Infiller:
+        engine = Stepwise()
+        loaded.append(weakref.ref(engine))
+        return engine
+
+    monkeypatch.setattr(freed, "give_back", lambda: alive.append([one() is not None for one in loaded]))
+    worker = Worker(load, lambda state, detail: None)
+    worker.submit(answered("a")).future.result(60)
+    worker.reload()
+    while len(alive) < 2:
+        pass
+    assert worker.end()
+    assert alive == [[True], [False, True]]
+
+
+def answered(uri: str) -> Job:
+    """A job that needs no pass."""
+    return Job(uri, lambda engine, cancelled: True)
