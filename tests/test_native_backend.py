@@ -89,8 +89,9 @@ def test_both_backends_take_the_same_tokens_for_the_same_weights() -> None:
 def test_both_backends_decide_alike_from_the_same_start(start: Start) -> None:
     """In one step: what is still masked behind it may be a near tie, which rounding turns either way."""
     request = InfillRequest("def area(width, height):\n    ret", "\n", (Hole(16),), start=start)
-    engines = [Engine.load(SMALL, backend="native"), Engine.load(SMALL, backend="torch")]
-    engines[0].backend = NativeBackend.load(FOLDER, precision="bf16")
+    other = Engine.load(SMALL, backend="torch")
+    backend = NativeBackend.load(FOLDER, precision="bf16")
+    engines = [Engine(backend, other.tokenizer, other.policy, {}), other]
     found, expected = (next(engine.infill(request, lambda: False)) for engine in engines)
     assert [text for text, _ in decided(found)] == [text for text, _ in decided(expected)]
     assert [p for _, p in decided(found)] == pytest.approx([p for _, p in decided(expected)], abs=0.05)
