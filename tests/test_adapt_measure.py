@@ -33,6 +33,7 @@ def holes(n_exact: int, shown: int = 0, n: int = 100) -> list[Hole]:
         (holes(20), holes(20), "It was NOT worth it"),
         (holes(20), holes(10), "It was NOT worth it: of 100 lines 0 became right and 10 wrong (-10.0 points"),
         (holes(20), holes(30, shown=-1), "It was NOT worth it"),
+        (holes(20), [Hole(True, -1), *holes(29, n=99)], "It is not clear that it was worth it"),
     ],
 )
 def test_the_verdict_is_said_plainly(before: list[Hole], after: list[Hole], words: str) -> None:

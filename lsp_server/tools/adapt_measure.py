@@ -77,15 +77,25 @@ def table(before: Sequence[Hole], after: Sequence[Hole]) -> str:
 
 
 def verdict(before: Sequence[Hole], after: Sequence[Hole]) -> str:
-    """Whether it was worth it, in words."""
-    gained = sum(b.exact > a.exact for a, b in zip(before, after, strict=True))
-    lost = sum(b.exact < a.exact for a, b in zip(before, after, strict=True))
-    error = (gained + lost) ** 0.5
-    points = f"{100 * (gained - lost) / len(before):+.1f} points, give or take {100 * error / len(before):.1f}"
-    counts = f"of {len(before)} lines {gained} became right and {lost} wrong ({points})"
-    benefit = summary(after)["benefit"] - summary(before)["benefit"]
-    if gained - lost > error and benefit >= 0:
-        return f"It was worth it: {counts}."
-    if gained > lost and benefit >= 0:
-        return f"It is not clear that it was worth it: {counts}."
-    return f"It was NOT worth it: {counts}; what is shown is {100 * benefit:+.1f} points of benefit. Do not use it."
+    """Whether it was worth it, in words.
+
+    Yes where exact lines gain more than chance gives and what is shown is no worse; no where no line is gained, or
+    where what is shown is worse by more than chance gives; in between it is not clear.
+    """
+    pairs, n = list(zip(before, after, strict=True)), len(before)
+    gained = sum(b.exact > a.exact for a, b in pairs)
+    lost = sum(b.exact < a.exact for a, b in pairs)
+    shown = sum(b.shown - a.shown for a, b in pairs)
+    error, shown_error = (gained + lost) ** 0.5, sum((b.shown - a.shown) ** 2 for a, b in pairs) ** 0.5
+    said = f"of {n} lines {gained} became right and {lost} wrong ({points(gained - lost, error, n)})"
+    said += f"; the benefit of what is shown changed by {points(shown, shown_error, n)}"
+    if gained - lost > error and shown >= 0:
+        return f"It was worth it: {said}."
+    if gained > lost and shown >= -shown_error:
+        return f"It is not clear that it was worth it: {said}."
+    return f"It was NOT worth it: {said}. Do not use it."
+
+
+def points(holes: int, error: float, n: int) -> str:
+    """A change of `holes` of `n`, in points, with its standard error."""
+    return f"{100 * holes / n:+.1f} points, give or take {100 * error / n:.1f}"
