@@ -1,13 +1,15 @@
 """Model, tokenizer and context caches behind one call: `Engine.infill(request, cancelled) -> drafts`.
 
-Rule: for one thread at a time; knows no LSP, and no torch unless the torch backend is chosen. Context keys and values
-are exact: a request re-encodes from the first token that differs from what is cached, nothing more.
+Rule: for one thread at a time, `beside` makes one for another; knows no LSP, and no torch unless the torch backend is
+chosen. Context keys and values are exact: a request re-encodes from the first token that differs from what is cached,
+nothing more.
 
     engine = Engine.load(); drafts = list(engine.infill(InfillRequest("def f(", "): pass"), lambda: False))
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import time
@@ -47,6 +49,8 @@ class Backend(Protocol):
 
     @property
     def forward_passes(self) -> int: ...  # noqa: D102
+
+    def beside(self) -> Backend: ...  # noqa: D102
 
     def new_cache(self, capacity: int) -> Any: ...  # noqa: D102
 
@@ -113,6 +117,16 @@ class Engine:
         }
         return cls(chosen, tokenizer, folder.verdict if folder.policy == "verdict" else Policy(), info)
 
+    def beside(self) -> Engine:
+        """An engine for another thread, with the same weights and contexts: passes of both that meet run as one.
+
+        ValueError says why this model's passes do not.
+        """
+        other = copy.copy(self)
+        other.backend = self.backend.beside()
+        other.encoded_tokens = other.context_tokens = 0
+        return other
+
     @property
     def forward_passes(self) -> int:
         """Forward passes of all runs so far: those that ran, not only those whose drafts were read."""
@@ -135,7 +149,9 @@ class Engine:
     def prepare(self, request: InfillRequest, cancelled: Callable[[], bool], owner: str = "") -> None:
         """Encode the context of `request` ahead of time."""
         context = self._lay_out(request)
-        self._encode(context, self.contexts.best(context.ids, owner), cancelled)
+        with self.contexts.borrowed(context.ids, owner, cancelled) as cache:
+            if cache is not None:
+                self._encode(context, cache, cancelled)
 
     def _decode(
         self, request: InfillRequest, policy: Policy | Verdict, cancelled: Callable[[], bool], owner: str = ""
@@ -149,19 +165,23 @@ class Engine:
             passed = (time.perf_counter() - began) * 1000
             return None if request.deadline_ms is None else max(0.0, request.deadline_ms - passed)
 
+        def stopped() -> bool:
+            return cancelled() or left_ms() == 0
+
         context = self._lay_out(request)
-        cache = self.contexts.best(context.ids, owner)
-        if not self._encode(context, cache, lambda: cancelled() or left_ms() == 0):
-            if not cancelled():
-                yield Draft(0, "", (), 0.0, 0, True, "deadline")
-            return
-        start = request.start if isinstance(policy, Policy) else None  # a verdict's first draft is not on the canvas
-        canvas = Canvas.blank(self.tokenizer, request.middle, context.left, context.right, start)
-        request = dataclasses.replace(request, deadline_ms=left_ms())
-        if isinstance(policy, Policy):
-            yield from self.backend.denoise(cache, canvas, policy, request, cancelled)
-        else:
-            yield from self.backend.verdict(cache, canvas, policy, request, cancelled)
+        with self.contexts.borrowed(context.ids, owner, stopped) as cache:
+            if cache is None or not self._encode(context, cache, stopped):
+                if not cancelled():
+                    yield Draft(0, "", (), 0.0, 0, True, "deadline")
+                return
+            # a verdict's first draft is not on the canvas
+            start = request.start if isinstance(policy, Policy) else None
+            canvas = Canvas.blank(self.tokenizer, request.middle, context.left, context.right, start)
+            request = dataclasses.replace(request, deadline_ms=left_ms())
+            if isinstance(policy, Policy):
+                yield from self.backend.denoise(cache, canvas, policy, request, cancelled)
+            else:
+                yield from self.backend.verdict(cache, canvas, policy, request, cancelled)
 
     def _lay_out(self, request: InfillRequest) -> Context:
         rows, sides = self.backend.config.max_context, (request.prefix, request.suffix)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -25,11 +25,27 @@ from torch import Tensor
 from cuda_ext.reference import RowStats, gumbel, looked_up, row_stats
 from cuda_ext.rules import HISTORY, MAX_ROWS, Rule, Verdict, expand
 from diffusion.canvas import Canvas, ended
-from diffusion.model.transformer import ContextCache, Transformer
+from diffusion.model.config import ModelConfig
+from diffusion.model.transformer import ContextCache
 from diffusion.request import Draft, Start
 from diffusion.vocabulary import NONE
 
 Drafter = Literal["start", "canvas", "lookup"]
+
+
+class Model(Protocol):
+    """What the loop asks of a model: a `Transformer`, or one whose passes run with those of other threads."""
+
+    @property
+    def config(self) -> ModelConfig: ...  # noqa: D102
+
+    def run(  # noqa: D102
+        self, context: list[int], canvas: list[int], cache: ContextCache, decided: int = 0
+    ) -> Tensor: ...
+
+    def encode(self, ids: list[int], cache: ContextCache) -> Tensor: ...  # noqa: D102
+
+    def logits(self, hidden: Tensor) -> Tensor: ...  # noqa: D102
 
 
 @dataclass
@@ -80,7 +96,7 @@ class Stream:
 
 
 def decode(
-    model: Transformer,
+    model: Model,
     cache: ContextCache,
     canvas: Canvas,
     policy: Verdict,
@@ -127,7 +143,7 @@ def crowded(stream: Stream, policy: Verdict) -> bool:
     return len(stream.pending) + len(judged) + len(window) > MAX_ROWS
 
 
-def encode_pending(model: Transformer, cache: ContextCache, stream: Stream) -> None:
+def encode_pending(model: Model, cache: ContextCache, stream: Stream) -> None:
     """A pass of pending tokens alone, all but the last."""
     with torch.no_grad():
         model.encode(stream.pending[:-1], cache)
@@ -140,7 +156,7 @@ def judged_draft(stream: Stream, policy: Verdict) -> list[int]:
 
 
 def one_pass(
-    model: Transformer, cache: ContextCache, stream: Stream, policy: Verdict, temperature: float, seed: int
+    model: Model, cache: ContextCache, stream: Stream, policy: Verdict, temperature: float, seed: int
 ) -> np.ndarray:
     """Judge the draft, decide at least one row and draft anew; ids (C,) with a guess in every undecided row."""
     canvas, first = stream.canvas, stream.row

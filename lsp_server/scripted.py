@@ -86,6 +86,10 @@ class ScriptedEngine:
             raise ValueError(script.load_error)
         return cls(lambda: read(path), f"{PREFIX}{path}")
 
+    def beside(self) -> ScriptedEngine:
+        """Another one that says the same."""
+        return ScriptedEngine(self.script, str(self.info["model"]))
+
     def prepare(self, request: InfillRequest, cancelled: Callable[[], bool], owner: str = "") -> None:
         """Nothing is to be encoded ahead."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from diffusion.contexts import Contexts
 
 
@@ -44,3 +46,32 @@ def test_the_one_unused_longest_makes_room_and_is_empty_for_its_next_owner() -> 
     assert reused is b and reused.ids == []
     assert contexts.best(A, "ada") is a
     assert len(contexts.kept) == 2
+
+
+def test_who_wants_a_context_that_is_lent_waits_until_it_is_given_back_or_stops_waiting() -> None:
+    contexts = Contexts(Remembered)
+    hold(contexts, A)
+    asked, given, took = threading.Event(), threading.Event(), []
+
+    def second() -> None:
+        with contexts.borrowed(A, stopped=lambda: bool(asked.set())) as cache:
+            took.append((cache, given.is_set()))
+
+    with contexts.borrowed(A) as first:
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        assert asked.wait(60) and not took
+        with contexts.borrowed(A, stopped=lambda: True) as none, contexts.borrowed(B) as other:
+            assert none is None and other is not first
+        given.set()
+    waiting.join(60)
+    assert took == [(first, True)]
+
+
+def test_a_context_that_is_lent_makes_no_room() -> None:
+    contexts = Contexts(Remembered, most=2)
+    a, b = hold(contexts, A, "ada"), hold(contexts, B, "ada")
+    with contexts.borrowed(A, "ada") as first, contexts.borrowed(C, "bob") as second:
+        assert (first, second) == (a, b)
+        with contexts.borrowed(C, "eve") as third:
+            assert third not in (a, b)

@@ -1,6 +1,7 @@
 // The forward pass: what each thread does of it, phase by phase, a barrier between two.
 //
-// Rule: products are split by columns, attention by query heads, everything else by rows.
+// Rule: products are split by columns, attention by query heads, everything else by rows. Rows of several callers are so
+// many more rows: what each comes to does not depend on the others, for only attention looks at other rows, its own.
 #include <algorithm>
 #include <cmath>
 
@@ -35,14 +36,17 @@ int key_most(int d_head) {
 
 class Pass {
  public:
-  Pass(Model& model, const Cache& cache, const Rows& rows, Wanted* wanted, const std::atomic<bool>* cancelled)
-      : m_(model), s_(model.shape_), k_(model.kernels_), w_(model.work_), cache_(cache), rows_(rows), n_(rows.n()),
-        wanted_(wanted), cancelled_(cancelled), d_(s_.d_model), ldx_((int)round_up(d_, MZ_PANEL)), ff_(s_.d_ff),
-        dh_(s_.d_head), n_q_(s_.n_heads * dh_), n_qkv_(n_q_ + 2 * s_.n_kv_heads * dh_),
-        ld_qkv_((int)round_up(n_qkv_, MZ_PANEL)), group_(s_.n_heads / s_.n_kv_heads), n_threads_(model.pool_.size()),
-        key_most_(key_most(dh_)), to_exponent_(1.44269504f / std::sqrt((float)dh_)) {}
+  Pass(Model& model, const std::vector<Asked*>& together)
+      : m_(model), s_(model.shape_), k_(model.kernels_), w_(model.work_), d_(s_.d_model),
+        ldx_((int)round_up(d_, MZ_PANEL)), ff_(s_.d_ff), dh_(s_.d_head), n_q_(s_.n_heads * dh_),
+        n_qkv_(n_q_ + 2 * s_.n_kv_heads * dh_), ld_qkv_((int)round_up(n_qkv_, MZ_PANEL)),
+        group_(s_.n_heads / s_.n_kv_heads), n_threads_(model.pool_.size()), key_most_(key_most(dh_)),
+        to_exponent_(1.44269504f / std::sqrt((float)dh_)) {
+    for (Asked* asked : together) add(*asked);
+  }
 
   void run(int t);
+  void merge();
   bool stopped() const { return stopped_; }
 
  private:
@@ -54,14 +58,33 @@ class Pass {
   }
   float* x(int row) const { return w_.x.data() + (int64_t)row * ldx_; }
   float* wide(int row, int width) const { return w_.wide.data() + (int64_t)row * width; }
+  // The rows of one caller.
+  struct Part {
+    Asked* asked;
+    int first;         // its first row
+    int first_wanted;  // and the first of those that it wants
+    const Cache& cache() const { return *asked->cache; }
+    const Rows& rows() const { return asked->rows; }
+    int last() const { return first + rows().n(); }
+  };
+  struct Wish {
+    const Part* part;
+    int index;  // of those that the part wants
+    int row;
+  };
+  void add(Asked& asked);
+  bool all_cancelled() const;
+  const Part& part_of(int row) const { return parts_[part_of_[row]]; }
   int none() const { return s_.vocab_size; }
-  int32_t before_rows() const { return rows_.start ? cache_.id(rows_.start - 1) : none(); }
-  int32_t before_canvas() const { return rows_.decided ? rows_.ids[rows_.decided - 1] : before_rows(); }
-  int32_t fed(int canvas_row) const;
-  int position(int row) const;
-  mz_seen seen(int row) const;
+  int32_t before_rows(const Part& p) const { return p.rows().start ? p.cache().id(p.rows().start - 1) : none(); }
+  int32_t before_canvas(const Part& p) const {
+    return p.rows().decided ? p.rows().ids[p.rows().decided - 1] : before_rows(p);
+  }
+  int32_t fed(const Part& part, int canvas_row) const;
+  int position(const Part& part, int at) const;
+  mz_seen seen(const Part& part, int at) const;
   void look_up(int t, int row);
-  void add_neighbours(int t, int row);
+  void add_neighbours(int t, const Part& part, int row);
   void add_row(int t, const Buffer<uint16_t>& table, int id, int row);
   void take(int at, const float* values, int k);
   void take_normed(int t, int at, int row, const Buffer<float>& gain);
@@ -69,7 +92,7 @@ class Pass {
   void product(int t, const Matrix& matrix, float* out, int64_t ldo, int add);
   void split_heads(int t, int layer, int row);
   void attend(int t, int layer);
-  void attend_block(int t, int layer, int head, Range rows);
+  void attend_block(int t, int layer, int head, const Part& part, Range rows);
   void predict(int t);
   void block_of_logits(int t, float* logits, int64_t ldo, Range columns);
 
@@ -77,21 +100,34 @@ class Pass {
   const mz_shape& s_;
   const mz_kernels& k_;
   Model::Workspace& w_;
-  const Cache& cache_;
-  const Rows rows_;
-  const int n_;
-  Wanted* wanted_;
-  const std::atomic<bool>* cancelled_;
+  int n_parts_ = 0, n_ = 0, n_wanted_ = 0;
+  Part parts_[MZ_MAX_ROWS];
+  uint8_t part_of_[MZ_MAX_ROWS];  // of every row
+  Wish wished_[MZ_MAX_ROWS];
   const int d_, ldx_, ff_, dh_, n_q_, n_qkv_, ld_qkv_, group_, n_threads_, key_most_;
   const float to_exponent_;  // from a query's product with a key to the exponent of 2
   bool stopped_ = false;  // thread 0 writes it in front of a barrier
 };
 
+void Pass::add(Asked& asked) {
+  Part& part = parts_[n_parts_] = {&asked, n_, n_wanted_};
+  const Wanted* wanted = asked.wanted;
+  std::fill_n(part_of_ + n_, part.rows().n(), (uint8_t)n_parts_++);
+  n_ = part.last();
+  const int n = !wanted ? 0 : wanted->plan ? wanted->plan->n_wanted : part.rows().n();
+  for (int i = 0; i < n; ++i) wished_[n_wanted_++] = {&part, i, part.first + (wanted->plan ? wanted->plan->wanted[i] : i)};
+}
+
+// Whether nobody wants the rest of the pass.
+bool Pass::all_cancelled() const {
+  return std::all_of(parts_, parts_ + n_parts_, [](const Part& part) { return part.asked->is_cancelled(); });
+}
+
 void Pass::run(int t) {
   const int ld_gate_up = (int)round_up(2 * ff_, MZ_PANEL);
   for (int layer = 0; layer < s_.n_layers; ++layer) {
     const Block& block = m_.blocks_[layer];
-    if (t == 0 && cancelled_ && cancelled_->load(std::memory_order_relaxed)) stopped_ = true;
+    if (t == 0 && all_cancelled()) stopped_ = true;
     each_row(t, [&](int row) {
       if (layer == 0) look_up(t, row);
       take_normed(t, row, row, block.attn_norm);
@@ -99,7 +135,7 @@ void Pass::run(int t) {
     if (stopped_) return;
     product(t, block.qkv, w_.wide.data(), ld_qkv_, 0);
     each_row(t, [&](int row) { split_heads(t, layer, row); });
-    if (!wanted_ && layer + 1 == s_.n_layers) return;  // all keys and values are written
+    if (!n_wanted_ && layer + 1 == s_.n_layers) return;  // all keys and values are written
     attend(t, layer);
     each_row(t, [&](int row) { take(row, w_.attended.data() + (int64_t)row * n_q_, n_q_); });
     product(t, block.o, w_.x.data(), ldx_, 1);
@@ -116,44 +152,48 @@ void Pass::run(int t) {
 }
 
 // The token that a canvas row is given: its own, or where the model shifts that of the row before.
-int32_t Pass::fed(int canvas_row) const {
-  const int32_t* canvas = rows_.ids + rows_.n_context;
+int32_t Pass::fed(const Part& part, int canvas_row) const {
+  const int32_t* canvas = part.rows().ids + part.rows().n_context;
   if (!m_.has(MZ_SHIFT)) return canvas[canvas_row];
-  return canvas_row ? canvas[canvas_row - 1] : before_canvas();
+  return canvas_row ? canvas[canvas_row - 1] : before_canvas(part);
 }
 
-int Pass::position(int row) const {
-  if (row < rows_.n_context) return rows_.start + row;
-  return rows_.start + rows_.decided + (row - rows_.n_context) - m_.has(MZ_SHIFT);
+int Pass::position(const Part& part, int at) const {
+  const Rows& rows = part.rows();
+  if (at < rows.n_context) return rows.start + at;
+  return rows.start + rows.decided + (at - rows.n_context) - m_.has(MZ_SHIFT);
 }
 
 // Context rows see what is in front of them, and their block; canvas rows the decided tokens, and blocks of the canvas.
-mz_seen Pass::seen(int row) const {
-  const int first = rows_.start + rows_.n_context;
+mz_seen Pass::seen(const Part& part, int at) const {
+  const Rows& rows = part.rows();
+  const int first = rows.start + rows.n_context;
   const auto block_end = [](int at, int64_t block, int most) { return (int)std::min<int64_t>((at / block + 1) * block, most); };
-  if (row < rows_.n_context) {
-    const int stop = block_end(rows_.start + row, s_.context_sees, first);
+  if (at < rows.n_context) {
+    const int stop = block_end(rows.start + at, s_.context_sees, first);
     return {stop, stop, stop};
   }
-  return {rows_.start + rows_.decided, first, first + block_end(row - rows_.n_context, s_.canvas_sees, rows_.n_canvas)};
+  return {rows.start + rows.decided, first, first + block_end(at - rows.n_context, s_.canvas_sees, rows.n_canvas)};
 }
 
 void Pass::look_up(int t, int row) {
-  const bool of_context = row < rows_.n_context;
-  const int32_t id = of_context ? rows_.ids[row] : fed(row - rows_.n_context);
-  if (of_context) cache_.put_id(rows_.start + row, id);
+  const Part& part = part_of(row);
+  const int at = row - part.first;
+  const bool of_context = at < part.rows().n_context;
+  const int32_t id = of_context ? part.rows().ids[at] : fed(part, at - part.rows().n_context);
+  if (of_context) part.cache().put_id(part.rows().start + at, id);
   m_.embedding(id, x(row));
-  if (m_.has(MZ_EXTRAS)) add_neighbours(t, row);
+  if (m_.has(MZ_EXTRAS)) add_neighbours(t, part, row);
 }
 
 // Left neighbour and, on the canvas, right neighbour; behind the last token there is none.
-void Pass::add_neighbours(int t, int row) {
-  const int at = row - rows_.n_context;  // on the canvas
+void Pass::add_neighbours(int t, const Part& part, int row) {
+  const int of_part = row - part.first, at = of_part - part.rows().n_context;  // `at`: on the canvas
   k_.rms_norm(x(row), m_.embed_norm_.data(), s_.norm_eps, d_, x(row));
-  if (at < 0) return add_row(t, m_.left_, row ? rows_.ids[row - 1] : before_rows(), row);
-  add_row(t, m_.left_, at ? fed(at - 1) : before_canvas(), row);
+  if (at < 0) return add_row(t, m_.left_, of_part ? part.rows().ids[of_part - 1] : before_rows(part), row);
+  add_row(t, m_.left_, at ? fed(part, at - 1) : before_canvas(part), row);
   k_.add(m_.canvas_embed_.data(), d_, x(row));
-  add_row(t, m_.right_, at + 1 < rows_.n_canvas ? fed(at + 1) : none(), row);
+  add_row(t, m_.right_, at + 1 < part.rows().n_canvas ? fed(part, at + 1) : none(), row);
 }
 
 void Pass::add_row(int t, const Buffer<uint16_t>& table, int id, int row) {
@@ -198,7 +238,9 @@ void Pass::product(int t, const Matrix& matrix, float* out, int64_t ldo, int add
 // Queries to the workspace, keys and values into the cache, in int16: with their bias, normed, rotated.
 void Pass::split_heads(int t, int layer, int row) {
   const Block& block = m_.blocks_[layer];
-  const int at = position(row), slot = rows_.start + row;
+  const Part& p = part_of(row);
+  const Cache& cache = p.cache();
+  const int at = position(p, row - p.first), slot = p.rows().start + row - p.first;
   float *from = wide(row, ld_qkv_), *normed = w_.scores[t].data(), *rotated = normed + dh_, scale;
   int16_t* part = w_.p[t].data();
   if (m_.has(MZ_QKV_BIAS)) k_.add(block.qkv_bias.data(), n_qkv_, from);
@@ -209,33 +251,35 @@ void Pass::split_heads(int t, int layer, int row) {
       k_.rms_norm(from, (is_q ? block.q_norm : block.k_norm).data(), s_.norm_eps, dh_, normed);
       given = normed;
     }
-    k_.rotate(given, cache_.cos(at), cache_.sin(at), dh_ / 2, rotated);
+    k_.rotate(given, cache.cos(at), cache.sin(at), dh_ / 2, rotated);
     if (is_q) {
       const int64_t folded = (int64_t)(head / group_) * n_ * group_ + row * group_ + head % group_;
       k_.quantise16(rotated, dh_, key_most_, w_.q.data() + folded * dh_, &scale);
       w_.q_scale[folded] = scale * to_exponent_;
     } else {
       k_.quantise16(rotated, dh_, key_most_, part, &scale);
-      cache_.put_key(layer, head - s_.n_heads, slot, part, scale);
+      cache.put_key(layer, head - s_.n_heads, slot, part, scale);
     }
   }
   for (int head = 0; head < s_.n_kv_heads; ++head, from += dh_) {
     k_.quantise16(from, dh_, MZ_VALUE_MOST, part, &scale);
-    cache_.put_value(layer, head, slot, part, scale);
+    cache.put_value(layer, head, slot, part, scale);
   }
 }
 
 // The rows of a key head's group are so many more rows: all of them, head by head, are shared out evenly.
 void Pass::attend(int t, int layer) {
-  const int n_folded = n_ * group_, most = std::min(ATTENDED_AT_ONCE, SCRATCH / (int)round_up(rows_.stop(), MZ_PANEL));
+  const int n_folded = n_ * group_;
   const Range mine = share(s_.n_kv_heads * n_folded, t, n_threads_);
   for (int first = mine.first; first < mine.last;) {
-    const int head = first / n_folded, last = std::min(mine.last, (head + 1) * n_folded);
+    const int head = first / n_folded, at = first - head * n_folded;
+    const Part& part = part_of(at / group_);
+    const int last = std::min(mine.last, head * n_folded + part.last() * group_);
+    const int most = std::min(ATTENDED_AT_ONCE, SCRATCH / (int)round_up(part.rows().stop(), MZ_PANEL));
     const int n_blocks = (last - first + most - 1) / most;
     for (int i = 0; i < n_blocks; ++i) {
       const Range block = share(last - first, i, n_blocks);
-      const int at = first - head * n_folded;
-      attend_block(t, layer, head, {at + block.first, at + block.last});
+      attend_block(t, layer, head, part, {at + block.first, at + block.last});
     }
     first = last;
   }
@@ -243,20 +287,22 @@ void Pass::attend(int t, int layer) {
 }
 
 // Attention of some rows of a key head.
-void Pass::attend_block(int t, int layer, int head, Range rows) {
+void Pass::attend_block(int t, int layer, int head, const Part& part, Range rows) {
+  const Cache& cache = part.cache();
+  const auto seen_by = [&](int folded_row) { return seen(part, folded_row / group_ - part.first); };
   int n_keys = 0;
-  for (int i = rows.first / group_; i <= (rows.last - 1) / group_; ++i) n_keys = std::max(n_keys, (int)seen(i).stop);
+  for (int i = rows.first; i < rows.last; ++i) n_keys = std::max(n_keys, (int)seen_by(i).stop);
   const int n_padded = (int)round_up(n_keys, MZ_PANEL), wide_head = (int)round_up(dh_, MZ_PANEL);
   const int64_t folded = (int64_t)head * n_ * group_ + rows.first;
   float *scores = w_.scores[t].data(), *mixed = w_.mixed[t].data(), worth[ATTENDED_AT_ONCE];
   int16_t* p = w_.p[t].data();
-  const mz_int16 keys = {cache_.keys(layer, head), (int64_t)dh_ * MZ_PANEL, dh_, cache_.key_scales(layer, head)};
-  const mz_int16 values = {cache_.values(layer, head), cache_.value_stride(), (int)round_up(n_keys, 2), nullptr};
+  const mz_int16 keys = {cache.keys(layer, head), (int64_t)dh_ * MZ_PANEL, dh_, cache.key_scales(layer, head)};
+  const mz_int16 values = {cache.values(layer, head), cache.value_stride(), (int)round_up(n_keys, 2), nullptr};
   k_.gemm_int16(w_.q.data() + folded * dh_, dh_, w_.q_scale.data() + folded, rows.n(), &keys, 0, n_padded / MZ_PANEL,
                 scores, n_padded);
   for (int i = 0; i < rows.n(); ++i)
-    worth[i] = k_.softmax(scores + (int64_t)i * n_padded, seen((rows.first + i) / group_), n_padded,
-                          cache_.value_scales(layer, head), p + (int64_t)i * n_padded);
+    worth[i] = k_.softmax(scores + (int64_t)i * n_padded, seen_by(rows.first + i), n_padded,
+                          cache.value_scales(layer, head), p + (int64_t)i * n_padded);
   k_.gemm_int16(p, n_padded, worth, rows.n(), &values, 0, wide_head / MZ_PANEL, mixed, wide_head);
   for (int i = 0; i < rows.n(); ++i) {
     const int row = (rows.first + i) / group_, of_group = (rows.first + i) % group_;
@@ -266,10 +312,9 @@ void Pass::attend_block(int t, int layer, int head, Range rows) {
 
 // Logits of the wanted rows, block by block, and what is made of them.
 void Pass::predict(int t) {
-  const int n_rows = wanted_->plan ? wanted_->plan->n_wanted : n_;
+  const int n_rows = n_wanted_;
   const Range mine = share(n_rows, t, n_threads_);
-  for (int i = mine.first; i < mine.last; ++i)
-    take_normed(t, i, wanted_->plan ? wanted_->plan->wanted[i] : i, m_.norm_);
+  for (int i = mine.first; i < mine.last; ++i) take_normed(t, i, wished_[i].row, m_.norm_);
   m_.pool_.barrier();
   w_.stats[t].assign(n_rows, mz_stat_empty());
   if (!n_rows) return;
@@ -285,33 +330,42 @@ void Pass::predict(int t) {
 }
 
 void Pass::block_of_logits(int t, float* logits, int64_t ldo, Range columns) {
-  const mz_plan* plan = wanted_->plan;
-  if (!plan) {
-    for (int i = 0; i < n_; ++i)
-      std::copy_n(logits + i * ldo, columns.n(), wanted_->logits + (int64_t)i * s_.vocab_size + columns.first);
-    return;
-  }
-  for (int i = 0; i < plan->n_wanted; ++i) {
+  for (int i = 0; i < n_wanted_; ++i) {
+    const Wish& wish = wished_[i];
+    const Wanted& wanted = *wish.part->asked->wanted;
+    const mz_plan* plan = wanted.plan;
     float* row = logits + i * ldo;
-    if (wanted_->temperature > 0)  // Gumbel-max: sampling by argmax, a function of the seed alone
-      k_.add_noise(row, columns.n(), columns.first, wanted_->temperature, wanted_->seed, wanted_->step, plan->at[i]);
+    if (!plan) {
+      std::copy_n(row, columns.n(), wanted.logits + (int64_t)wish.index * s_.vocab_size + columns.first);
+      continue;
+    }
+    if (wanted.temperature > 0)  // Gumbel-max: sampling by argmax, a function of the seed alone
+      k_.add_noise(row, columns.n(), columns.first, wanted.temperature, wanted.seed, wanted.step, plan->at[wish.index]);
     mz_stat& stat = w_.stats[t][i];
-    stat = k_.stats(stat, row, wanted_->flags + columns.first, columns.n(), columns.first, plan->rule[i], plan->own[i]);
+    stat = k_.stats(stat, row, wanted.flags + columns.first, columns.n(), columns.first, plan->rule[wish.index],
+                    plan->own[wish.index]);
   }
 }
 
-bool Model::forward(const Cache& cache, const Rows& rows, Wanted* wanted, const std::atomic<bool>* cancelled) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (!ready_) throw Error{"the model is not ready"};
-  Pass pass(*this, cache, rows, wanted, cancelled);
-  pool_.run([&pass](int thread) { pass.run(thread); });
-  if (pass.stopped()) return false;
-  if (wanted && wanted->plan) {
+// What all threads found of the wanted rows, to those who wanted them.
+void Pass::merge() {
+  for (int n = 0; n < n_parts_; ++n) {
+    Wanted* wanted = parts_[n].asked->wanted;
+    if (!wanted || !wanted->plan) continue;
     wanted->stats.assign(wanted->plan->n_wanted, mz_stat_empty());
-    for (const std::vector<mz_stat>& part : work_.stats)
-      for (size_t i = 0; i < part.size(); ++i) wanted->stats[i] = mz_stat_merge(wanted->stats[i], part[i]);
+    for (const std::vector<mz_stat>& found : w_.stats)
+      for (size_t i = 0; i < wanted->stats.size(); ++i)
+        wanted->stats[i] = mz_stat_merge(wanted->stats[i], found[parts_[n].first_wanted + i]);
   }
-  return true;
+}
+
+// All of them as one pass.
+void Model::run(const std::vector<Asked*>& together) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Pass pass(*this, together);
+  pool_.run([&pass](int thread) { pass.run(thread); });
+  if (!pass.stopped()) return pass.merge();
+  for (Asked* asked : together) asked->stopped = true;
 }
 
 }  // namespace mezzotint

@@ -51,6 +51,7 @@ int Run::next(mz_draft* out, int64_t timeout_us) {
 
 void Run::loop() {
   std::string error;
+  model_->enter();
   try {
     control_.verdict ? judge() : denoise();
   } catch (const Error& caught) {
@@ -58,6 +59,7 @@ void Run::loop() {
   } catch (const std::exception& caught) {
     error = caught.what();
   }
+  model_->leave();
   cache_->busy = false;
   const std::lock_guard<std::mutex> lock(mutex_);
   error_ = std::move(error);

@@ -35,7 +35,8 @@ void check_finite(const std::string& name, const uint16_t* bf16, int64_t n) {
 }  // namespace
 
 Model::Model(const mz_shape& shape, bool int8, int n_threads)
-    : shape_(checked(shape)), int8_(int8), kernels_(*mz_pick_isa().kernels), blocks_(shape.n_layers), pool_(n_threads) {
+    : shape_(checked(shape)), int8_(int8), kernels_(*mz_pick_isa().kernels), blocks_(shape.n_layers),
+      meeting_([this](const std::vector<Asked*>& together) { run(together); }), pool_(n_threads) {
   const int d = shape.d_model, vocab = shape.vocab_size;
   add_matrix("embed.weight", embed_, vocab, d);
   if (has(MZ_OWN_HEAD)) add_matrix("head.weight", head_, vocab, d);
@@ -162,6 +163,13 @@ void Model::check_ready() {
   const std::lock_guard<std::mutex> lock(mutex_);
   for (const auto& [name, slot] : slots_) check(slot.is_set, name + " is missing");
   ready_ = true;
+}
+
+bool Model::forward(const Cache& cache, const Rows& rows, Wanted* wanted, const std::atomic<bool>* cancelled) {
+  if (!ready_) throw Error{"the model is not ready"};
+  Asked mine{&cache, rows, wanted, cancelled};
+  meeting_.ask(mine);
+  return !mine.stopped;
 }
 
 int64_t Model::bytes() const {

@@ -1,7 +1,7 @@
 // The model: packed weights, and the forward pass over rows of two kinds.
 //
-// Rule: a forward pass is one job of the thread pool; one at a time, whoever asks. What it computes is defined by
-// `cuda_ext/twin.py`.
+// Rule: a forward pass is one job of the thread pool; one at a time, whoever asks, and what several ask for at the same
+// time is one pass (meeting.h). What it computes is defined by `cuda_ext/twin.py`.
 #pragma once
 
 #include <atomic>
@@ -13,6 +13,7 @@
 
 #include "cache.h"
 #include "matrix.h"
+#include "meeting.h"
 #include "mezzotint/c_api.h"
 #include "pool.h"
 
@@ -21,33 +22,9 @@ namespace mezzotint {
 constexpr int SCRATCH = 1 << 16;  // numbers per thread: a block of scores or of logits that stays in L2
 constexpr int ATTENDED_AT_ONCE = 24;  // query rows, at most: their scores in L2, the keys of a tile in L1
 
-// What goes wrong because of what the caller gave.
-struct Error {
-  std::string text;
-};
-
 struct Block {
   Buffer<float> attn_norm, q_norm, k_norm, mlp_norm, qkv_bias;  // those that the model has
   Matrix qkv, o, gate_up, down;
-};
-
-// Rows behind `start` cached tokens: context rows, then canvas rows that follow the first `decided` of these.
-struct Rows {
-  const int32_t* ids;
-  int start, n_context, n_canvas, decided;
-  int n() const { return n_context + n_canvas; }
-  int stop() const { return start + n(); }  // of the slots
-};
-
-// What is wanted of the rows of a forward pass: nothing, logits of all of them, or the statistics of some.
-struct Wanted {
-  float* logits = nullptr;         // (n, vocab)
-  const mz_plan* plan = nullptr;   // whose rows are wanted
-  std::vector<mz_stat> stats;      // of these, out
-  const uint8_t* flags = nullptr;  // (vocab)
-  float temperature = 0;
-  uint64_t seed = 0;
-  int step = 0;
 };
 
 class Model {
@@ -63,6 +40,9 @@ class Model {
 
   // Up to MZ_MAX_ROWS rows. False if `cancelled` was set meanwhile.
   bool forward(const Cache& cache, const Rows& rows, Wanted* wanted, const std::atomic<bool>* cancelled);
+  // Of a loop: passes of others wait a moment for its next one.
+  void enter() { meeting_.enter(); }
+  void leave() { meeting_.leave(); }
 
  private:
   friend class Pass;
@@ -76,6 +56,7 @@ class Model {
   void add_table(const std::string& name, Buffer<uint16_t>& table, int64_t n);
   void add_matrix(const std::string& name, Matrix& matrix, int n, int k);
   void add_block(int layer);
+  void run(const std::vector<Asked*>& together);
   void place_matrices();
   void make_workspace();
   Slot& slot(const std::string& name);
@@ -88,7 +69,7 @@ class Model {
   bool int8_;
   const mz_kernels& kernels_;
   std::unordered_map<std::string, Slot> slots_;
-  bool ready_ = false;
+  std::atomic<bool> ready_{false};
 
   Buffer<uint8_t> panels_;  // of all matrices
   Matrix embed_, head_;
@@ -97,6 +78,7 @@ class Model {
   Buffer<float> embed_norm_, canvas_embed_, norm_;
   std::vector<Block> blocks_;
 
+  Meeting meeting_;
   std::mutex mutex_;  // over the pool and the workspace
   Pool pool_;
   struct Workspace {

@@ -98,6 +98,12 @@ class NativeBackend:
         }
         return cls(config, model, info)
 
+    def beside(self) -> NativeBackend:
+        """The same model for another thread: on a CPU, passes of both that meet run as one."""
+        if self.model.library.kind != "cpu":
+            raise ValueError("the native backend runs passes of several requests together on a CPU alone")
+        return NativeBackend(self.config, self.model, self.info)
+
     def new_cache(self, capacity: int) -> NativeContext:
         """An empty context cache for `capacity` tokens."""
         return NativeContext(native.NativeCache(self.model, capacity))

@@ -1,6 +1,6 @@
 """The model run by torch: on any device, and the definition of what the native backend must give.
 
-Rule: the only file between `Engine` and torch.
+Rule: the only file between `Engine` and torch. Passes of backends that were made `beside` one another run together.
 
     backend = TorchBackend.load(EMBEDDED, device="cpu"); cache = backend.new_cache(640)
 """
@@ -13,6 +13,7 @@ import torch
 
 from cuda_ext.rules import Policy, Verdict
 from diffusion import lengths, verdict
+from diffusion.backends.joined import Joined
 from diffusion.blocks import Blocks
 from diffusion.canvas import Canvas
 from diffusion.denoise import denoise
@@ -28,8 +29,8 @@ from diffusion.request import Draft, InfillRequest
 class TorchBackend:
     """A transformer and how to run it."""
 
-    def __init__(self, model: Transformer, refresh: int = 1) -> None:
-        self.model, self.refresh = model, refresh
+    def __init__(self, model: Transformer, refresh: int = 1, joined: Joined | None = None) -> None:
+        self.model, self.refresh, self.joined = model, refresh, joined or Joined(model)
         self.usual, self.forward_passes = lengths.Usual(), 0
 
     @classmethod
@@ -72,6 +73,12 @@ class TorchBackend:
             "parameters": parameters(self.config),
         }
 
+    def beside(self) -> TorchBackend:
+        """The same model for another thread; ValueError for a model whose rows are not in order of their slots."""
+        if self.config.in_place or self.config.on_grid:
+            raise ValueError("passes of several requests run together only where the canvas follows its context")
+        return TorchBackend(self.model, self.refresh, self.joined)
+
     def new_cache(self, capacity: int) -> ContextCache:
         """An empty context cache for `capacity` tokens."""
         rest = self.model.norm.weight  # matrices may be in int8
@@ -83,7 +90,7 @@ class TorchBackend:
             cache.ids.extend(ids)
             return
         with torch.no_grad():
-            self.model.encode(ids, cache)
+            self.joined.encode(ids, cache)
 
     def denoise(
         self,
@@ -100,7 +107,7 @@ class TorchBackend:
         blocks = Blocks(self.model) if self.config.on_grid else None
         return self._counted(
             denoise(
-                *(blocks or self.model, cache, canvas, policy, cancelled),
+                *(blocks or self.joined, cache, canvas, policy, cancelled),
                 *(request.deadline_ms, request.temperature, request.seed, request.stop_below),
                 within=blocks.within(cache) if blocks else None,
             )
@@ -117,7 +124,7 @@ class TorchBackend:
         """Draft and verdict; the cache keeps what was decided."""
         return self._counted(
             verdict.decode(
-                *(self.model, cache, canvas, policy, cancelled),
+                *(self.joined, cache, canvas, policy, cancelled),
                 *(request.deadline_ms, request.temperature, request.seed, request.stop_below, request.start),
             )
         )
@@ -125,10 +132,11 @@ class TorchBackend:
     def _counted(self, drafts: Iterator[Draft]) -> Iterator[Draft]:
         """Pass drafts on and count their forward passes: none runs ahead of its draft."""
         passes = 0
-        for draft in drafts:
-            self.forward_passes += draft.forward_passes - passes
-            passes = draft.forward_passes
-            yield draft
+        with self.joined.member():
+            for draft in drafts:
+                self.forward_passes += draft.forward_passes - passes
+                passes = draft.forward_passes
+                yield draft
 
 
 def inference_dtype(device: str) -> torch.dtype:

@@ -16,7 +16,7 @@ Which of these a model has is data: `ModelConfig`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -101,6 +101,33 @@ class ContextCache:
         del self.ids[n_tokens:]
 
 
+class Pass:
+    """Rows of two kinds behind a cached context, for one forward pass; ValueError where they do not fit.
+
+    `context` goes on with the context: its keys and values stay in the cache's next slots, to be kept by
+    `cache.ids.extend` or to be written over. `canvas` follows the cached context and the first `decided` tokens of
+    `context`: it sees those and itself, not the other rows of `context`; it borrows the slots behind all of them.
+    Row i that is returned for a canvas predicts the canvas's token i: where the model shifts, that is the row of
+    the token before, the first one that of the last token in front of the canvas.
+    """
+
+    def __init__(self, context: list[int], canvas: list[int], cache: ContextCache, decided: int = 0) -> None:
+        self.context, self.canvas, self.cache, self.decided = context, canvas, cache, decided
+        self.start = len(cache.ids)  # slots: of the first row, of the first canvas row, behind the last one
+        self.first = self.start + len(context)
+        self.stop = self.first + len(canvas)
+        self.follows = self.start + decided  # slots that the canvas sees
+        if self.stop > cache.capacity:
+            raise ValueError(f"rows up to {self.stop} do not fit the cache of {cache.capacity}")
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention of these rows, once their keys and values are in the cache."""
+        cache = self.cache
+        cache.k[layer, :, :, self.start : self.stop] = k
+        cache.v[layer, :, :, self.start : self.stop] = v
+        return sdpa(q, cache.k[layer, :, :, : self.stop], cache.v[layer, :, :, : self.stop], mask)
+
+
 class Transformer(nn.Module):
     """Token ids in, hidden rows or logits out."""
 
@@ -167,51 +194,48 @@ class Transformer(nn.Module):
         return self.run([], canvas_ids[0].tolist(), cache)[None]
 
     def run(self, context: list[int], canvas: list[int], cache: ContextCache, decided: int = 0) -> Tensor:
-        """One forward pass over rows of two kinds behind the cached context; hidden rows (len(context + canvas), d).
+        """One forward pass over rows of two kinds behind the cached context; hidden rows (len(context + canvas), d)."""
+        return self.run_all([Pass(context, canvas, cache, decided)])[0]
 
-        `context` goes on with the context: its keys and values stay in the cache's next slots, to be kept by
-        `cache.ids.extend` or to be written over. `canvas` follows the cached context and the first `decided` tokens of
-        `context`: it sees those and itself, not the other rows of `context`; it borrows the slots behind all of them.
-        Row i that is returned for a canvas predicts the canvas's token i: where the model shifts, that is the row of
-        the token before, the first one that of the last token in front of the canvas.
-        """
-        start, first = len(cache.ids), len(cache.ids) + len(context)
-        stop, follows = first + len(canvas), start + decided
-        if stop > cache.capacity:
-            raise ValueError(f"rows up to {stop} do not fit the cache of {cache.capacity}")
-        before = [*cache.ids[-1:], *context[:decided]][-1:]
-        shift = int(self.config.shift and bool(canvas))
-        fed = (before + canvas)[: len(canvas)] if shift else canvas
-        device = self.embed.weight.device
-        mask = self.visible(start, first, stop, follows, device)
+    def run_all(self, passes: Sequence[Pass]) -> list[Tensor]:
+        """Hidden rows of each of several passes over different caches, as one: only attention is by itself."""
+        device, sizes = self.embed.weight.device, [one.stop - one.start for one in passes]
+        rows = [self.laid(one, device) for one in passes]
+        masks = [self.visible(one, device) for one in passes]
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            cache.k[layer, :, :, start:stop] = k
-            cache.v[layer, :, :, start:stop] = v
-            return sdpa(q, cache.k[layer, :, :, :stop], cache.v[layer, :, :, :stop], mask)
+            parts = zip(passes, masks, *(torch.split(heads, sizes, dim=2) for heads in (q, k, v)), strict=True)
+            return torch.cat([one.attend(layer, *heads, mask) for one, mask, *heads in parts], dim=2)
 
-        rows = torch.tensor([context + fed], device=device)
-        at_canvas = torch.arange(follows - shift, follows - shift + len(canvas), device=device)
-        positions = torch.cat((torch.arange(start, first, device=device), at_canvas))[None]
-        is_canvas = (torch.arange(start, stop, device=device) >= first)[None]
-        left, right = neighbours(rows, len(context), cache.ids[-1:], before)
-        hidden: Tensor = self.forward(rows, positions, left, right, is_canvas, attend)[0]
-        return hidden
+        ids, positions, left, right, is_canvas = (torch.cat(parts, dim=1) for parts in zip(*rows, strict=True))
+        hidden: Tensor = self.forward(ids, positions, left, right, is_canvas, attend)[0]
+        return list(torch.split(hidden, sizes))
 
-    def visible(self, start: int, first: int, stop: int, follows: int, device: torch.device) -> Tensor | None:
-        """Bool (stop - start, stop): context rows from slot `start` on, canvas rows from `first` on; None: all of it.
+    def laid(self, one: Pass, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What `forward` is given of the rows of a pass, each (1, R)."""
+        shift = int(self.config.shift and bool(one.canvas))
+        before = [*one.cache.ids[-1:], *one.context[: one.decided]][-1:]
+        fed = (before + one.canvas)[: len(one.canvas)] if shift else one.canvas
+        rows = torch.tensor([one.context + fed], device=device)
+        at_canvas = torch.arange(one.follows - shift, one.follows - shift + len(one.canvas), device=device)
+        positions = torch.cat((torch.arange(one.start, one.first, device=device), at_canvas))[None]
+        is_canvas = (torch.arange(one.start, one.stop, device=device) >= one.first)[None]
+        return rows, positions, *neighbours(rows, len(one.context), one.cache.ids[-1:], before), is_canvas
+
+    def visible(self, one: Pass, device: torch.device) -> Tensor | None:
+        """Bool (rows, slots) of what each row of a pass sees; None: all of it.
 
         Canvas rows see the slots before `follows` and, as `canvas_sees` says, one another.
         """
-        config = self.config
-        if start == first and config.canvas_sees >= stop - first:
+        config, first = self.config, one.first
+        if one.start == first and config.canvas_sees >= one.stop - first:
             return None
-        slots = torch.arange(stop, device=device)
-        rows = torch.arange(start, stop, device=device)[:, None]
+        slots = torch.arange(one.stop, device=device)
+        rows = torch.arange(one.start, one.stop, device=device)[:, None]
         own = torch.where(rows < first, rows, rows - first)
         block = torch.where(rows < first, config.context_sees, config.canvas_sees)
         seen = (own // block + 1) * block  # slots of a context row, rows of a canvas row, from the first on
-        of_context = torch.where(rows < first, slots < seen.clamp_max(first), slots < follows)
+        of_context = torch.where(rows < first, slots < seen.clamp_max(first), slots < one.follows)
         return of_context | ((rows >= first) & (slots >= first) & (slots - first < seen))
 
 

@@ -86,7 +86,7 @@ def application(model: Model, settings: Settings, token: str = "", load: Load = 
         serve.ingress()(TeamReplica),
         name=model.name,
         ray_actor_options={"num_cpus": model.cpus, "num_gpus": model.gpus},
-        max_ongoing_requests=settings.limits.waiting + 1,
+        max_ongoing_requests=settings.limits.waiting + model.batch,
         max_queued_requests=2 * settings.limits.waiting,
         graceful_shutdown_timeout_s=settings.drain_s,
         graceful_shutdown_wait_loop_s=1,

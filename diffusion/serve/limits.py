@@ -20,7 +20,7 @@ class Limits:
         waiting: requests that wait for the model.
         per_user: requests of one user that wait or run.
         deadline_ms: longest time for one request, whatever it asks for.
-        context_mb: memory for the contexts of documents; at least one is kept.
+        context_mb: memory for the contexts of documents; one for each request that runs is kept at least.
     """
 
     waiting: int = 16

@@ -36,18 +36,18 @@ def load_engine(model: Model) -> Engine:
 def build(model: Model, limits: Limits, users: Users, load: Load = load_engine, name: str = "") -> App:
     """One replica and its application; the engine is loaded here."""
     engine = load(model)
-    budget(engine, limits.context_mb)
-    replica = Replica(engine, limits, Metrics())
+    budget(engine, limits.context_mb, model.batch)
+    replica = Replica(engine, limits, Metrics(), model.batch)
     replica.start()
     return App(replica, users, model.name, name)
 
 
-def budget(engine: Engine, megabytes: int) -> None:
-    """Let an engine keep as many contexts as fit into so much memory, one at least."""
+def budget(engine: Engine, megabytes: int, least: int) -> None:
+    """Let an engine keep as many contexts as fit into so much memory, and one for each request that runs."""
     from diffusion import engine as engines
 
     if isinstance(engine, engines.Engine):
-        engine.contexts.most = max(1, megabytes * 1_000_000 // context_bytes(engine.backend.config))
+        engine.contexts.most = max(least, megabytes * 1_000_000 // context_bytes(engine.backend.config))
 
 
 def users_of(settings: Settings, token: str) -> Users:

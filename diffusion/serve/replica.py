@@ -1,9 +1,10 @@
-"""One engine and those who wait for it: a thread that answers requests in turn, for an event loop that streams drafts.
+"""One model and those who wait for it: threads that answer requests in turn, for an event loop that streams drafts.
 
 Rule: `submit` refuses at once what is too much (`Refused`) instead of letting it wait for ever. Who stops listening is
-seen before the next forward pass, and the passes that ran after that are counted. No request ends the thread.
+seen before the next forward pass, and the passes that ran after that are counted. No request ends a thread. Each of
+`batch` threads has an engine beside the others' and one request: their passes run together where they meet.
 
-    replica = Replica(engine, Limits(), Metrics()); replica.start()
+    replica = Replica(engine, Limits(), Metrics(), batch=4); replica.start()
     async for draft in replica.submit(request, "ada").drafts(): ...
 """
 
@@ -38,6 +39,8 @@ class Engine(Protocol):
     @property
     def forward_passes(self) -> int: ...  # noqa: D102
 
+    def beside(self) -> Engine: ...  # noqa: D102
+
     def infill(  # noqa: D102
         self, request: InfillRequest, cancelled: Callable[[], bool], owner: str = ""
     ) -> Iterator[Draft]: ...
@@ -55,8 +58,8 @@ class EngineFailedError(Exception):
 class Job:
     """A request on its way, made on the event loop that reads its drafts.
 
-    `context_tokens`, `encoded_tokens`, `waited_s`: what it cost, once its last draft is there. `passes_at_stop`:
-    forward passes that were counted when its client went.
+    `context_tokens`, `encoded_tokens`, `waited_s`: what it cost, once its last draft is there. `engine`: what runs it.
+    `passes_at_stop`: forward passes that were counted there when its client went.
     """
 
     request: InfillRequest
@@ -70,6 +73,7 @@ class Job:
     waited_s: float = 0.0
     context_tokens: int = 0
     encoded_tokens: int = 0
+    engine: Engine | None = None
     passes_at_stop: int | None = None
 
     async def drafts(self) -> AsyncIterator[Draft]:
@@ -95,24 +99,26 @@ class Job:
 
 
 class Replica:
-    """One engine, its thread, and the jobs that wait for it."""
+    """One model, the threads that run it, and the jobs that wait for them."""
 
-    def __init__(self, engine: Engine, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, engine: Engine, limits: Limits, metrics: Metrics, batch: int = 1) -> None:
         self.engine, self.limits, self.metrics = engine, limits, metrics
         self._waiting: list[Job] = []
-        self._running: Job | None = None
+        self._running: list[Job] = []
         self._ending = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        engines = [engine, *(engine.beside() for _ in range(batch - 1))]
+        self._threads = [threading.Thread(target=self._work, args=(one,), daemon=True) for one in engines]
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
 
     @property
     def is_well(self) -> bool:
         """Whether requests are answered."""
-        return self._thread.is_alive() and not self._ending
+        return all(thread.is_alive() for thread in self._threads) and not self._ending
 
     def submit(self, request: InfillRequest, user: str, ahead: bool = False) -> Job:
         """Queue a request; `Refused` says why not. What is asked ahead gives way to all that somebody waits for."""
@@ -124,8 +130,9 @@ class Replica:
                 raise why
             self._waiting.append(job)
             self.metrics.set("waiting", len(self._waiting))
-            if self._running is not None and self._running.ahead:
-                self._running.stop.set()
+            for running in self._running:
+                if running.ahead:
+                    running.stop.set()
             self._changed.notify()
         self.metrics.add("requests")
         return job
@@ -137,7 +144,7 @@ class Replica:
 
     def _refusal(self, job: Job) -> Refused | None:
         """Why a job is not taken on now."""
-        busy = [other for other in (*self._waiting, self._running) if other is not None and not other.stop.is_set()]
+        busy = [other for other in (*self._waiting, *self._running) if not other.stop.is_set()]
         waiting = len(self._waiting)
         if self._ending:
             return Refused(503, "this server is being stopped; ask again, another one will answer")
@@ -156,68 +163,69 @@ class Replica:
                 self._waiting.remove(job)
                 self.metrics.set("waiting", len(self._waiting))
                 self.metrics.add("cancelled")
-            elif job is self._running and not job.stop.is_set():
+            elif job.engine is not None and job in self._running and not job.stop.is_set():
                 job.stop.set()
-                job.passes_at_stop = self.engine.forward_passes
+                job.passes_at_stop = job.engine.forward_passes
 
     def end(self, timeout_s: float = 5.0) -> None:
-        """Take nothing on any more, stop what runs and wait for the thread."""
+        """Take nothing on any more, stop what runs and wait for the threads."""
         with self._changed:
             self._ending = True
-            for job in (*self._waiting, self._running):
-                if job is not None:
-                    job.stop.set()
-            self._changed.notify()
-        self._thread.join(timeout_s)
+            for job in (*self._waiting, *self._running):
+                job.stop.set()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout_s)
 
-    def _work(self) -> None:
+    def _work(self, engine: Engine) -> None:
         """Answer one job after the other; those that nobody waits for come last."""
-        while (job := self._next()) is not None:
-            before = self.engine.forward_passes, self.engine.context_tokens, self.engine.encoded_tokens
+        while (job := self._next(engine)) is not None:
+            before = engine.forward_passes, engine.context_tokens, engine.encoded_tokens
             try:
-                self._answer(job, before)
+                self._answer(job, engine, before)
             except BaseException as error:  # also what is no Exception, as a panic of a Rust library
                 logger.exception("the engine failed on a request", exc_info=error)
                 self.metrics.add("failed")
                 job.say(EngineFailedError(FAILED))
-            self._count(job, before)
+            self._count(job, engine, before)
             job.say(None)
 
-    def _next(self) -> Job | None:
-        """Wait for a job; None at the end."""
+    def _next(self, engine: Engine) -> Job | None:
+        """Wait for a job for an engine; None at the end."""
         with self._changed:
-            self._running = None
             while not self._waiting and not self._ending:
                 self._changed.wait()
             if self._ending:
                 for job in self._waiting:
                     job.say(None)
                 return None
-            self._running = next((job for job in self._waiting if not job.ahead), self._waiting[0])
-            self._waiting.remove(self._running)
+            job = next((job for job in self._waiting if not job.ahead), self._waiting[0])
+            self._waiting.remove(job)
+            self._running.append(job)
+            job.engine = engine
             self.metrics.set("waiting", len(self._waiting))
-            return self._running
+            return job
 
-    def _answer(self, job: Job, before: tuple[int, int, int]) -> None:
+    def _answer(self, job: Job, engine: Engine, before: tuple[int, int, int]) -> None:
         """Run a job to its end, its deadline or its client's."""
         job.waited_s = time.perf_counter() - job.arrived_s
         left_ms = (job.request.deadline_ms or 0.0) - job.waited_s * 1000
         request = dataclasses.replace(job.request, deadline_ms=left_ms)
         if job.ahead:
-            self.engine.prepare(request, job.stop.is_set, job.user)
-        for n, draft in enumerate(self._drafts(request, job)):
-            job.context_tokens = self.engine.context_tokens - before[1]
-            job.encoded_tokens = self.engine.encoded_tokens - before[2]
+            engine.prepare(request, job.stop.is_set, job.user)
+        for n, draft in enumerate(self._drafts(request, job, engine)):
+            job.context_tokens = engine.context_tokens - before[1]
+            job.encoded_tokens = engine.encoded_tokens - before[2]
             self._time(job, n == 0, draft.done)
             job.say(draft)
 
-    def _drafts(self, request: InfillRequest, job: Job) -> Iterator[Draft]:
+    def _drafts(self, request: InfillRequest, job: Job, engine: Engine) -> Iterator[Draft]:
         """The engine's drafts, or that there is no time left."""
         if job.ahead:
             return iter(())
         if (request.deadline_ms or 0) <= 0:
             return iter((NO_TIME,))
-        return self.engine.infill(request, job.stop.is_set, job.user)
+        return engine.infill(request, job.stop.is_set, job.user)
 
     def _time(self, job: Job, first: bool, last: bool) -> None:
         """Count a draft and how long it took."""
@@ -226,16 +234,15 @@ class Replica:
             if wanted:
                 self.metrics.observe(name, time.perf_counter() - job.arrived_s)
 
-    def _count(self, job: Job, before: tuple[int, int, int]) -> None:
+    def _count(self, job: Job, engine: Engine, before: tuple[int, int, int]) -> None:
         """Count what a job cost, and what ran after its client had gone."""
-        engine = self.engine
         after = engine.forward_passes, engine.context_tokens, engine.encoded_tokens
         for name, new, old in zip(("forward_passes", "context_tokens", "encoded_tokens"), after, before, strict=True):
             self.metrics.add(name, new - old)
         contexts: Any = getattr(engine, "contexts", None)
         self.metrics.set("contexts", len(contexts.kept) if contexts else 0)
         with self._changed:
-            self._running = None
+            self._running.remove(job)
         if job.passes_at_stop is not None:
             self.metrics.add("cancelled")
             self.metrics.raise_to("most_passes_after_cancel", engine.forward_passes - job.passes_at_stop)

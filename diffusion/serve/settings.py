@@ -19,6 +19,7 @@ from diffusion.serve.limits import Limits
 MAX_BYTES = 1_000_000
 MAX_PATH_CHARS = 4096
 MAX_MODELS = 64
+MAX_BATCH = 64
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
 
 
@@ -28,7 +29,7 @@ class Model:
 
     `replicas`: the least and the most of them; where they differ, Ray Serve adds and removes replicas by load.
     `cpus`, `gpus`: what one replica takes of the cluster. `target`: requests that a replica has at once, on average;
-    with more, a replica is added.
+    with more, a replica is added. `batch`: requests that a replica runs at once, their passes together.
     """
 
     name: str = "embedded"
@@ -39,6 +40,7 @@ class Model:
     cpus: float = 1.0
     gpus: float = 0.0
     target: float = 2.0
+    batch: int = 1
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def model_of(raw: Any) -> Model:
         fields.number("cpus", 0, 1024, Model.cpus),
         fields.number("gpus", 0, 64, Model.gpus),
         fields.number("target", 0.1, 10_000, Model.target),
+        fields.whole("batch", 1, MAX_BATCH, Model.batch),
     )
     fields.end("a model")
     if not NAME.fullmatch(model.name):

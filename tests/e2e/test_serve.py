@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,39 @@ def test_more_than_may_wait_is_refused_at_once(tmp_path: Path) -> None:
         mine = served.ask("POST", "/v1/infill", GOOD)
         assert (mine.status, mine.said) == (429, "2 of your requests are not answered yet, which is the limit")
         assert served.count("refused_total") == 2
+
+
+def test_a_replica_runs_as_many_requests_at_once_as_its_batch_says(tmp_path: Path) -> None:
+    script = Script(tmp_path)
+    script.says(*RULES)
+    with local(script.options, "--config", config(tmp_path, models=[{"batch": 2}])) as served:
+        streams = [served.begin("long = ") for _ in range(2)]
+        assert not any(json.loads(response.readline())["done"] for _, response in streams)
+        third = served.connect()
+        third.request("POST", "/v1/infill", request_body(InfillRequest("first = ", "")), served.headers())
+        until(served, "waiting", 1)
+        connection, response = streams[0]
+        connection.close()
+        response.close()
+        assert third.getresponse().read().count(b"\n") == 3
+        assert served.count("most_passes_after_cancel") <= 1
+        assert json.loads(streams[1][1].readline())["done"] is False  # the one beside it goes on
+        streams[1][0].close()
+
+
+def test_requests_that_run_at_once_have_the_texts_and_costs_that_each_has_alone(tmp_path: Path) -> None:
+    prefixes = [
+        f"import {name}\n\n\ndef listed(folder):\n    names = {name}." * 4 for name in ("os", "re", "io", "ast")
+    ]
+
+    def answers(batch: int) -> list[tuple[str, int]]:
+        model = {"model": str(SMALL), "threads": 1, "batch": batch}
+        with service("--local", "--port", "0", "--config", config(tmp_path, models=[model])) as served:
+            with ThreadPoolExecutor(len(prefixes)) as pool:
+                last = [answer.lines[-1] for answer in pool.map(served.infill, prefixes)]
+        return [(line["text"], line["cost"]["encodedTokens"]) for line in last]
+
+    assert answers(4) == answers(1)
 
 
 def test_a_user_is_added_and_removed_without_a_restart(tmp_path: Path) -> None:
