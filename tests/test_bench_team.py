@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lsp_server.tools.bench_team import Counts, Typist, make_parser, percentile
+from lsp_server.tools.bench_team import Counts, Plan, Typist, make_parser, percentile, plans
 from tests.remote_server import Asked, FakeServer, fake_server
 
 TEXT = "x = value\n" * 50
@@ -48,7 +48,8 @@ def test_a_request_is_timed_and_what_it_cost_is_counted() -> None:
     assert (counts.requests, counts.passes, counts.errors, counts.here) == (1, 3, 0, 0)
     assert (counts.context_tokens, counts.encoded_tokens) == (40, 10)
     assert len(counts.first_ms) == len(counts.final_ms) == len(counts.pass_ms) == 1
-    assert counts.figures()["cached_share"] == 0.75
+    assert counts.figures(2)["cached_share"] == 0.75
+    assert (counts.figures(2)["answered_per_s"], counts.figures(2)["passes_a_request"]) == (0.5, 3.0)
 
 
 def test_the_next_key_cancels_what_runs() -> None:
@@ -78,3 +79,9 @@ def test_the_command_line_has_defaults() -> None:
     assert (args.users, args.replicas, args.kill) == ("20", 2, False)
     with pytest.raises(SystemExit):
         make_parser().parse_args(["--replicas", "two"])
+
+
+def test_what_is_compared_is_compared_at_the_largest_number_of_typists() -> None:
+    args = make_parser().parse_args(["--users", "5,20", "--batch", "4", "--anywhere", "--kill"])
+    more = [Plan(20, batch=4), Plan(20, by_document=False), Plan(20, killed=True)]
+    assert plans(args) == [Plan(5), Plan(20), *more]

@@ -5,7 +5,7 @@ that the language server has. A key asks if a request is still running (which it
 which nothing is known yet (`ASKED_SHARE`, measured by `mezzotint bench lsp`). The table is for people, the last line of
 stdout is one JSON object.
 
-    mezzotint bench team --users 20 --replicas 2 --seconds 60 --kill
+    mezzotint bench team --users 20 --replicas 2 --seconds 60 --kill --batch 4
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffusion.backends.fallback import Fallback
 from diffusion.backends.link import Address, Link
@@ -64,14 +64,16 @@ class Counts:
                 now = getattr(self, name)
                 setattr(self, name, [*now, value] if isinstance(now, list) else now + value)
 
-    def figures(self) -> dict[str, float | None]:
-        """What is reported."""
+    def figures(self, seconds: float) -> dict[str, float | None]:
+        """What is reported of so long a run."""
         found: dict[str, float | None] = {}
         for name, values in (("first", self.first_ms), ("final", self.final_ms)):
             for percent in (50, 90, 99):
                 found[f"{name}_p{percent}_ms"] = percentile(values, percent)
         found["cached_share"] = round(1 - self.encoded_tokens / max(1, self.context_tokens), 3)
         found["pass_ms"] = round(statistics.median(self.pass_ms), 1) if self.pass_ms else None
+        found["answered_per_s"] = round(len(self.final_ms) / seconds, 2)
+        found["passes_a_request"] = round(self.passes / max(1, len(self.final_ms)), 2)
         names = ("requests", "cancelled", "here", "errors", "passes")
         return {**found, **{name: getattr(self, name) for name in names}}
 
@@ -209,10 +211,29 @@ def texts() -> list[str]:
     return [inspect.getsource(module) for module in (a, b, c, d, e)]
 
 
-def measure(args: argparse.Namespace, users: int, by_document: bool, kill: bool) -> dict[str, Any]:
+class Plan(NamedTuple):
+    """What one run is."""
+
+    users: int
+    by_document: bool = True
+    killed: bool = False
+    batch: int = 1
+
+
+def plans(args: argparse.Namespace) -> list[Plan]:
+    """The runs that the command line asks for: each number of typists, and with the last one what else is compared."""
+    numbers = [int(number) for number in args.users.split(",")]
+    found = [Plan(number) for number in numbers]
+    found += [Plan(numbers[-1], batch=args.batch)] if args.batch > 1 else []
+    found += [Plan(numbers[-1], by_document=False)] if args.anywhere else []
+    return found + ([Plan(numbers[-1], killed=True)] if args.kill else [])
+
+
+def measure(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     """One run of a cluster and its typists."""
     from diffusion.serve.users import add_user
 
+    users = plan.users
     counts, files = Counts(), texts()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -220,19 +241,20 @@ def measure(args: argparse.Namespace, users: int, by_document: bool, kill: bool)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         model = {"name": "bench", "model": args.model, "threads": args.threads, "replicas": args.replicas, "cpus": 0.1}
-        settings = {"port": port, "users": str(folder / "users"), "models": [model], "byDocument": by_document}
+        model |= {"batch": plan.batch}
+        settings = {"port": port, "users": str(folder / "users"), "models": [model], "byDocument": plan.by_document}
         with server(settings, folder) as url:
             until_s = time.monotonic() + args.seconds
             typists = [Typist(n, url, tokens[n], files[n % len(files)], counts) for n in range(users)]
             threads = [threading.Thread(target=typist.type, args=(until_s,)) for typist in typists]
             for thread in threads:
                 thread.start()
-            if kill:
+            if plan.killed:
                 time.sleep(args.seconds / 2)
                 os.kill(replica_of(url, tokens[0]), signal.SIGKILL)
             for thread in threads:
                 thread.join()
-    return {"users": users, "by_document": by_document, "killed": kill, **counts.figures()}
+    return {**plan._asdict(), **counts.figures(args.seconds)}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -243,6 +265,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--replicas", type=int, default=2, help="replicas of the model (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a replica (%(default)s)")
     parser.add_argument("--model", default="", metavar="FOLDER", help="model folder (default: the embedded model)")
+    parser.add_argument("--batch", type=int, default=1, help="also with so many requests at once in a replica")
     parser.add_argument("--anywhere", action="store_true", help="also without routing a document to its replica")
     parser.add_argument("--kill", action="store_true", help="also with a replica killed in the middle of a run")
     return parser
@@ -251,14 +274,10 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Print the table and the JSON line; 1 and one line on stderr if the server does not start."""
     args = make_parser().parse_args(argv)
-    numbers = [int(number) for number in args.users.split(",")]
-    wanted = [(number, True, False) for number in numbers]
-    wanted += [(numbers[-1], False, False)] if args.anywhere else []
-    wanted += [(numbers[-1], True, True)] if args.kill else []
     runs = []
     try:
-        for number, by_document, kill in wanted:
-            runs.append(measure(args, number, by_document, kill))
+        for plan in plans(args):
+            runs.append(measure(args, plan))
             print(*(f"{name} {value}" for name, value in runs[-1].items()), sep="  ", file=sys.stderr, flush=True)
     except (ValueError, OSError) as error:
         print(f"mezzotint bench team: {error}", file=sys.stderr)
