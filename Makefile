@@ -53,7 +53,7 @@ test-lowest: ## a few tests with the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning $(patsubst %,tests/test_%.py,requirements syntax documents holes context ignored \
 	  cleanup tokenizer without_torch) $(patsubst %,tests/e2e/test_%.py,inline_completion bad_input startup transports)
 
-fuzz: $(VENV)/.dev ## random input, TIMES (20000) or so in each of SHARDS (1); WHAT="messages models documents blocks cpu cuda"; goes on where it stopped
+fuzz: $(VENV)/.dev ## random input, TIMES (20000) or so in each of SHARDS (1); WHAT="messages models documents blocks bodies cpu cuda"; goes on where it stopped
 	$(BIN)/python -m tests.fuzz_shards --times $(or $(TIMES),20000) --shards $(or $(SHARDS),1) $(if $(WHAT),--what $(WHAT))
 
 soak: $(VENV)/.dev ## an hour (MINUTES) of typing while editors are killed, disks full, clocks wrong; the curve in build/soak.svg (SVG)

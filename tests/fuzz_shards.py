@@ -24,6 +24,10 @@ TESTS = {  # what, and the tests that try it
     "models": ["tests/test_fuzz_models.py"],
     "documents": ["tests/test_fuzz_documents.py", "tests/test_frames.py"],
     "blocks": ["tests/test_fuzz_native.py"],
+    "bodies": [
+        "tests/e2e/test_serve.py::test_whatever_body_comes_it_is_answered_and_so_is_the_next",
+        "tests/test_wire.py",
+    ],
 }
 PROGRAMS = {"cpu": "build/sanitize-address/fuzz", "cuda": "build/sanitize-address/fuzz_cuda"}  # `make sanitize`
 

@@ -34,11 +34,20 @@ def test_nothing_said_means_defaults() -> None:
 
 
 def test_everything_can_be_said() -> None:
-    model = {"name": "big", "model": "/m", "device": "cuda", "threads": 2, "replicas": [1, 4], "cpus": 2, "gpus": 0.5}
+    model = {
+        "name": "big",
+        "model": "/m",
+        "adapter": "/a",
+        "device": "cuda",
+        "threads": 2,
+        "replicas": [1, 4],
+        "cpus": 2,
+        "gpus": 0.5,
+    }
     model |= {"target": 3, "batch": 8}
     limits = {"waiting": 1, "perUser": 2, "deadlineMs": 3, "contextMb": 4}
     settings = read(port=1, users="u", cluster="auto", drainS=5, byDocument=False, limits=limits, models=[model])
-    assert settings.models == (Model("big", "/m", "cuda", 2, (1, 4), 2, 0.5, 3, 8),)
+    assert settings.models == (Model("big", "/m", "/a", "cuda", 2, (1, 4), 2, 0.5, 3, 8),)
     assert (settings.limits.waiting, settings.limits.per_user) == (1, 2)
     assert (settings.cluster, settings.by_document, settings.drain_s) == ("auto", False, 5)
 

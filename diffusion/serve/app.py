@@ -29,8 +29,8 @@ from diffusion.fields import FieldError, shown
 from diffusion.request import Draft
 from diffusion.serve import completions
 from diffusion.serve.limits import RETRY_S, Refused
-from diffusion.serve.replica import EngineFailedError, Job, Replica
-from diffusion.serve.stream import Lines
+from diffusion.serve.replica import NO_TIME, EngineFailedError, Job, Replica
+from diffusion.serve.stream import Lines, while_there
 from diffusion.serve.users import Users
 
 logger = logging.getLogger(__name__)
@@ -106,18 +106,14 @@ class App:
         """Encode a context ahead of time; nothing where something else is to be done."""
         asked = wire.read_request(await body_of(request, wire.MAX_BODY_BYTES))
         self.of_model(asked.model)
-        async for _ in self.replica.submit(asked.request, user, ahead=True).drafts():
-            pass
+        await while_there(request.receive, last_of(self.replica.submit(asked.request, user, ahead=True)))
         return Response(status_code=204, headers=self.headers)
 
     async def complete(self, request: Request, user: str) -> Response:
         """The final text alone, as OpenAI's completions with a suffix."""
         asked = completions.read(await body_of(request, wire.MAX_BODY_BYTES))
         self.of_model(asked.model)
-        job = self.replica.submit(asked.request, user)
-        last = Draft(0, "", (), 0.0, 0, True, "deadline")
-        async for draft in job.drafts():
-            last = draft
+        last = await while_there(request.receive, last_of(self.replica.submit(asked.request, user)))
         return self.json(completions.answer(asked, last, self.model, uuid.uuid4().hex, int(time.time())))
 
     async def models(self, request: Request, user: str) -> Response:
@@ -155,7 +151,15 @@ class App:
         return self.said(500, "the server failed on this request; its log says how")
 
 
-TOLD = ("policy", "other_tokens", "max_context", "parameters", "weights", "device", "backend", "precision")
+TOLD = ("policy", "other_tokens", "adapter", "max_context", "parameters", "weights", "device", "backend", "precision")
+
+
+async def last_of(job: Job) -> Draft:
+    """A job's last draft, an empty one if there is none."""
+    last = NO_TIME
+    async for draft in job.drafts():
+        last = draft
+    return last
 
 
 async def drafts_of(job: Job) -> AsyncIterator[bytes]:

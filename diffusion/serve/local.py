@@ -29,8 +29,8 @@ def load_engine(model: Model) -> Engine:
     from diffusion import engine
     from diffusion.hub.cache import folder_of
 
-    folder = folder_of(model.model)
-    return engine.Engine.load(folder, device=model.device, threads=model.threads or None)
+    folder, adapter = folder_of(model.model), Path(model.adapter) if model.adapter else None
+    return engine.Engine.load(folder, device=model.device, threads=model.threads or None, adapter=adapter)
 
 
 def build(model: Model, limits: Limits, users: Users, load: Load = load_engine, name: str = "") -> App:

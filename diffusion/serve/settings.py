@@ -27,6 +27,7 @@ NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
 class Model:
     """One model: a name for clients, what it is, and on how much of what it runs.
 
+    `adapter`: a folder that `mezzotint adapt` made for the model; the same model may be there with several.
     `replicas`: the least and the most of them; where they differ, Ray Serve adds and removes replicas by load.
     `cpus`, `gpus`: what one replica takes of the cluster. `target`: requests that a replica has at once, on average;
     with more, a replica is added. `batch`: requests that a replica runs at once, their passes together.
@@ -34,6 +35,7 @@ class Model:
 
     name: str = "embedded"
     model: str = ""
+    adapter: str = ""
     device: str = "cpu"
     threads: int = 0
     replicas: tuple[int, int] = (1, 1)
@@ -117,6 +119,7 @@ def model_of(raw: Any) -> Model:
     model = Model(
         fields.text("name", 64, Model.name),
         fields.text("model", MAX_PATH_CHARS, Model.model),
+        fields.text("adapter", MAX_PATH_CHARS, Model.adapter),
         fields.text("device", 64, Model.device),
         fields.whole("threads", 0, 1024, Model.threads),
         replicas_of(fields.take("replicas", 1)),

@@ -1,20 +1,23 @@
-"""A response of lines that ends as soon as its client goes, under every ASGI server.
+"""Answers that end as soon as their client goes, under every ASGI server: lines as they come, or one at the end.
 
-Rule: the iterator is closed in every case, at once when the client disconnects, not when the next line cannot be sent.
+Rule: what makes an answer is ended in every case, at once when the client disconnects, not when nothing can be sent.
 
     return Lines(iterator, {"X": "y"})
+    return JSONResponse(await while_there(request.receive, answer()))
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from typing import Any, TypeVar
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 Message = MutableMapping[str, Any]
+T = TypeVar("T")
 
 
 class Lines(Response):  # type: ignore[misc]
@@ -49,6 +52,20 @@ class Lines(Response):  # type: ignore[misc]
             async for line in self.lines:
                 await send({"type": "http.response.body", "body": line, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def while_there(receive: Callable[[], Awaitable[Message]], answer: Coroutine[Any, Any, T]) -> T:
+    """What comes of `answer`, which is cancelled when the client goes: then ClientDisconnect."""
+    answering, leaving = asyncio.ensure_future(answer), asyncio.ensure_future(gone(receive))
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise ClientDisconnect
+        return answering.result()
+    finally:
+        for task in (answering, leaving):
+            task.cancel()
+        await asyncio.gather(answering, leaving, return_exceptions=True)
 
 
 async def gone(receive: Callable[[], Awaitable[Message]]) -> None:

@@ -20,11 +20,13 @@ from hypothesis import strategies as st  # noqa: E402
 from scripts import VALUE, Script, goes_on, rule, sharpens  # noqa: E402
 from service import Service, config, local, service  # noqa: E402
 
+from diffusion.engine import Engine  # noqa: E402
 from diffusion.request import InfillRequest  # noqa: E402
 from diffusion.serve.users import add_user  # noqa: E402
 from diffusion.wire import MAX_BODY_BYTES, request_body  # noqa: E402
-from tests.fuzzing import fuzz  # noqa: E402
+from tests.fuzzing import count, fuzz  # noqa: E402
 from tests.models import SMALL  # noqa: E402
+from tests.test_adapter import adapter  # noqa: E402
 
 RULES = (
     sharpens("first = ", VALUE),
@@ -113,6 +115,25 @@ def test_other_clients_get_the_final_text_by_openais_completions(served: Service
     assert json.loads(served.ask("POST", "/v1/completions", json.dumps(stopped)).body)["choices"][0]["text"] == "a\nb"
 
 
+def test_a_client_of_openais_completions_that_goes_stops_the_loop_within_one_pass(served: Service) -> None:
+    before, passes = served.count("cancelled_total"), served.count("forward_passes_total")
+    connection = served.connect()
+    body = json.dumps({"prompt": "long = "})
+    connection.request("POST", "/v1/completions", body, served.headers())
+    asked_of = served.connect()
+    while True:  # until it runs: who asks ahead is refused then
+        asked_of.request("POST", "/v1/prepare", GOOD, served.headers())
+        answer = asked_of.getresponse()
+        answer.read()
+        if answer.status == 503:
+            break
+    connection.close()
+    until(served, "cancelled_total", before + 1)
+    assert served.count("most_passes_after_cancel") <= 1
+    assert served.count("forward_passes_total") - passes < 500
+    assert served.infill("first = ").lines[-1]["text"] == VALUE
+
+
 def test_what_a_client_must_know_of_the_model_is_said_and_no_path(served: Service) -> None:
     answer = json.loads(served.ask("GET", "/v1/models").body)
     assert [model["id"] for model in answer["data"]] == ["embedded"]
@@ -188,26 +209,37 @@ def test_what_is_not_there_is_said_and_health_needs_no_token(served: Service) ->
     assert json.loads(served.ask("GET", "/healthz", headers={}).body) == {"ok": True}
 
 
-PATHS = ("/v1/infill", "/v1/completions", "/v1/prepare")
-FIELDS: dict[str, Any] = {"version": 1, "prefix": "first = ", "prompt": "first = ", "suffix": "", "middle": [{}]}
+WIRE: dict[str, Any] = {"version": 1, "prefix": "first = ", "suffix": "", "middle": [{}]}
+GOOD_BODIES = {"/v1/infill": WIRE, "/v1/prepare": WIRE, "/v1/completions": {"prompt": "first = ", "suffix": ""}}
+MORE = ("start", "otherFiles", "deadlineMs", "seed", "temperature", "stopBelow", "language", "model")
+OPENAIS = ("stop", "max_tokens", "n", "stream", "seed", "temperature", "model", "user")
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=5,
 )
-names = st.sampled_from([*FIELDS, "start", "otherFiles", "deadlineMs", "seed", "temperature", "stop", "max_tokens"])
-bodies = st.binary(max_size=200) | st.dictionaries(names, values).map(
-    lambda more: json.dumps({**FIELDS, **more}).encode()
-)
 
 
-@fuzz(60, by=20)
-@given(path=st.sampled_from(PATHS), body=bodies)
-def test_whatever_body_comes_it_is_answered_and_so_is_the_next(served: Service, path: str, body: bytes) -> None:
+@st.composite
+def bodies(draw: st.DrawFn) -> tuple[str, bytes]:
+    """A path and a body for it: bytes, or what would be right with some fields that hold anything."""
+    path, good = draw(st.sampled_from(sorted(GOOD_BODIES.items())))
+    names = st.sampled_from([*good, *(OPENAIS if "prompt" in good else MORE)])
+    made = st.dictionaries(names, values, max_size=2).map(lambda more: json.dumps({**good, **more}).encode())
+    cut = st.tuples(made, st.integers(0, 100)).map(lambda pair: pair[0][: pair[1]])
+    return path, draw(st.one_of(st.binary(max_size=200), made, made, cut))
+
+
+@fuzz(80, by=20)
+@given(bodies())
+def test_whatever_body_comes_it_is_answered_and_so_is_the_next(served: Service, asked: tuple[str, bytes]) -> None:
+    path, body = asked
+    count("bodies")
     answer = served.ask("POST", path, body)
-    assert answer.status in (200, 204, 400, 503), answer
+    assert answer.status in (200, 204, 400, 404, 503), answer
     assert answer.status in (200, 204) or answer.said
     assert served.process.poll() is None
+    assert served.infill("first = ").lines[-1]["text"] == VALUE
 
 
 def test_more_than_may_wait_is_refused_at_once(tmp_path: Path) -> None:
@@ -319,6 +351,26 @@ def test_a_real_model_goes_on_from_the_users_own_context_and_from_nobody_elses(t
         cold = encoded(ada)
         assert encoded(ada) < cold and encoded(bob) == cold
         until(served, "contexts", 2)
+
+
+def test_an_adapter_is_served_under_its_own_name_and_what_it_adds_is_said(tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "mine")
+    model = {"name": "ours", "model": str(SMALL), "adapter": str(folder)}
+    with service("--local", "--port", "0", "--config", config(tmp_path, models=[model])) as served:
+        [said] = json.loads(served.ask("GET", "/v1/models").body)["data"]
+        assert said["id"] == "ours"
+        expected = Engine.load(SMALL, adapter=folder)
+        assert said["info"]["adapter"] == expected.info["adapter"] != Engine.load(SMALL).info.get("adapter")
+        request = InfillRequest("def area(width, height):\n    return ", "\n")
+        text = list(expected.infill(request, lambda: False))[-1].text
+        assert served.infill(request.prefix, request.suffix).lines[-1]["text"] == text
+
+
+def test_an_adapter_of_another_model_is_one_sentence(tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "foreign", base="0" * 12)
+    with pytest.raises(AssertionError, match="mezzotint serve: the adapter .* belongs to other weights"):
+        model = {"model": str(SMALL), "adapter": str(folder)}
+        service("--local", "--config", config(tmp_path, models=[model])).__enter__()
 
 
 def test_a_context_is_encoded_ahead(tmp_path: Path) -> None:
