@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from lsp_server.tools.bench_team import Counts, Plan, Typist, make_parser, percentile, plans
+from lsp_server.tools.bench_team import Plan, Typist, make_parser, plans
+from lsp_server.tools.team_counts import Counts, percentile
 from tests.remote_server import Asked, FakeServer, fake_server
 
 TEXT = "x = value\n" * 50
@@ -67,6 +68,15 @@ def test_what_the_server_does_not_answer_is_counted_as_answered_here() -> None:
         pressed(one)
         until_answered(one)
     assert (one.counts.here, one.counts.errors) == (1, 0)
+
+
+def test_what_encoding_takes_is_what_passes_and_the_way_leave_of_the_time_to_a_first_draft() -> None:
+    counts = Counts(pass_ms=[10.0, 12.0, 11.0], way_ms=4.0)
+    assert counts.encode_ms() is None
+    for tokens in (3, 5, 7):
+        counts.add(begun=(4 + 11 + 0.5 * tokens, 1, tokens))
+    counts.add(begun=(15.0, 1, 0))
+    assert counts.encode_ms() == 0.5
 
 
 def test_percentiles_are_of_what_was_measured() -> None:

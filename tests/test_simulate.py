@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
-from diffusion.serve.simulate import SAMPLED, Costs, fewest, loads, main, replica, team
+from diffusion.serve.simulate import FIGURES, SAMPLED, SEEDS, Costs, compared, fewest, loads, main, replica, team
 
 COSTS = Costs(pass_ms=10, encode_ms=0.1)
 
@@ -52,3 +53,40 @@ def test_a_run_is_the_same_for_a_seed(capsys: pytest.CaptureFixture[str]) -> Non
         assert main(options) == 0
         outputs.append(json.loads(capsys.readouterr().out))
     assert outputs[0] == outputs[1] and outputs[0]["typists"] == 20
+
+
+def printed(**run: object) -> str:
+    """What `mezzotint bench team` prints of one run."""
+    times = {"pass_ms": 10.0, "encode_ms": 0.1, "way_ms": 4.0, "passes_a_request": 2.3}
+    figures = dict.fromkeys(FIGURES, 77.7)
+    one = {"users": 20, "by_document": True, "killed": False, "batch": 1, **times, **figures, **run}
+    return f"a table\n{json.dumps({'replicas': 2, 'seconds': 10.0, 'runs': [one]})}\n"
+
+
+def test_what_was_measured_stands_beside_what_is_simulated_of_the_same_times(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "team.txt").write_text(printed())
+    assert main(["--measured", str(tmp_path / "team.txt")]) == 0
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert head.startswith("20 typists, 2 replicas; pass_ms 10.0, encode_ms 0.1")
+    assert [row.split()[:2] for row in rows] == [[name, "77.7"] for name in FIGURES]
+    expected = sorted(team(20, 2, Costs(10, 0.1, 4, 2.3), 10, seed)["first_p50_ms"] for seed in range(SEEDS))
+    assert float(rows[0].split()[2]) == expected[SEEDS // 2]
+
+
+def test_a_run_of_another_kind_is_not_compared() -> None:
+    assert list(compared(printed(batch=4))) == list(compared(printed(by_document=False))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "not what `mezzotint bench team` prints"),
+        ("[1]", "not what `mezzotint bench team` prints"),
+        (printed(pass_ms=None), "too few requests of 20 typists were answered"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_sentence(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        list(compared(text))

@@ -4,6 +4,7 @@ Rule: pure, deterministic for a seed. A replica answers one request after the ot
 the next key cancels what still runs, at the end of its pass. The typists are those of `mezzotint bench team`.
 
     python -m diffusion.serve.simulate --typists 1000 --replicas 25 --pass-ms 17 --encode-ms 0.75
+    python -m diffusion.serve.simulate --measured build/team.txt     # what `mezzotint bench team` printed, beside this
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import quantiles
 
 ASKED_SHARE = 0.24  # of keys behind which the model is asked, where nothing runs
@@ -22,6 +25,9 @@ THOUGHT_S = 1.5
 NEW_TOKENS = 3  # of the context to encode behind a key
 MOVED_TOKENS = 120  # at the first key of a line elsewhere in the file: the near parts of the context
 RING = 100  # points of a replica on the router's ring
+SEEDS = 5  # simulations of what was measured
+TIMES = ("pass_ms", "encode_ms", "way_ms", "passes_a_request")  # of a measured run, as `Costs` takes them
+FIGURES = tuple(f"{which}_p{percent}_ms" for which in ("first", "final") for percent in (50, 90, 99))
 SAMPLED = 24  # replicas that are simulated of many; their typists are drawn as the ring deals them out
 
 
@@ -144,21 +150,64 @@ def fewest(typists: int, costs: Costs, most_ms: float, seconds: float = 60.0) ->
     return low
 
 
+def compared(printed: str) -> Iterator[str]:
+    """Lines of a table: what was measured beside what is simulated of the same times; ValueError if that cannot be.
+
+    `printed`: what `mezzotint bench team` printed. A run whose model answered several requests at once, or whose
+    documents went to any replica, is another model's.
+    """
+    try:
+        measured = json.loads(printed.strip().splitlines()[-1])
+        runs = [run for run in measured["runs"] if run["batch"] == 1 and run["by_document"]]
+        replicas, seconds = measured["replicas"], measured["seconds"]
+        costs = [Costs(*(run[name] for name in TIMES)) for run in runs]
+    except (IndexError, KeyError, TypeError, ValueError):
+        raise ValueError("the last line is not what `mezzotint bench team` prints") from None
+    for run, cost in zip(runs, costs, strict=True):
+        if None in (cost.pass_ms, cost.encode_ms) or cost.passes < 1:
+            raise ValueError(f"too few requests of {run['users']} typists were answered to say what a pass takes")
+        found = [team(run["users"], replicas, cost, seconds, seed) for seed in range(SEEDS)]
+        times = ", ".join(f"{name} {run[name]}" for name in TIMES)
+        killed = ", a replica killed in the middle (not simulated)" if run["killed"] else ""
+        yield f"{run['users']} typists, {replicas} replicas{killed}; {times}"
+        yield f"{'':14}{'measured':>10}{'simulated':>11}   the least and the most of {SEEDS} simulations"
+        for name in FIGURES:
+            values = sorted(one[name] for one in found)
+            middle = f"{values[len(values) // 2]:>11}   {values[0]} to {values[-1]}"
+            yield f"{name:14}{run[name]!s:>10}{middle}"
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Print what a team of each size needs, as JSON lines."""
+    """Print what a team of each size needs, as JSON lines; or what was measured beside what is simulated."""
     parser = argparse.ArgumentParser(prog="python -m diffusion.serve.simulate", description=__doc__)
     parser.add_argument("--typists", default="20,1000,100000", metavar="N,N", help="(%(default)s)")
     parser.add_argument("--replicas", type=int, help="so many; else the fewest that keep to --within-ms")
-    parser.add_argument("--pass-ms", type=float, required=True, help="one forward pass of a canvas")
-    parser.add_argument("--encode-ms", type=float, required=True, help="encoding one context token")
+    parser.add_argument("--measured", metavar="FILE", help="what `mezzotint bench team` printed; - is stdin")
+    parser.add_argument("--pass-ms", type=float, help="one forward pass of a canvas")
+    parser.add_argument("--encode-ms", type=float, help="encoding one context token")
     parser.add_argument("--way-ms", type=float, default=Costs.way_ms, help="there and back (%(default)s)")
     parser.add_argument("--passes", type=float, default=Costs.passes, help="of a request, mean (%(default)s)")
     parser.add_argument("--within-ms", type=float, default=200, help="nine in ten first drafts (%(default)s)")
     args = parser.parse_args(argv)
+    if args.measured:
+        return compare(args.measured)
+    if args.pass_ms is None or args.encode_ms is None:
+        parser.error("say --measured FILE, or --pass-ms and --encode-ms")
     costs = Costs(args.pass_ms, args.encode_ms, args.way_ms, args.passes)
     for typists in map(int, args.typists.split(",")):
         replicas = args.replicas or fewest(typists, costs, args.within_ms)
         print(json.dumps(team(typists, replicas, costs)), flush=True)
+    return 0
+
+
+def compare(file: str) -> int:
+    """Print the table; 2 and one line on stderr if there is nothing to compare."""
+    try:
+        for line in compared(sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")):
+            print(line)
+    except (OSError, ValueError) as error:
+        print(f"simulate: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -17,7 +17,6 @@ import random
 import re
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,54 +31,14 @@ from diffusion.backends.fallback import Fallback
 from diffusion.backends.link import Address, Link
 from diffusion.backends.remote import RemoteEngine
 from diffusion.request import Draft, Hole, InfillRequest
+from lsp_server.tools.team_counts import Counts
 
 ASKED_SHARE = 0.24  # of keys behind which the model is asked, where nothing runs (docs/performance.md)
 KEY_S = (0.2, 0.08)  # between two keys: mean and deviation
 THOUGHT_S = 1.5  # in front of a line
 AROUND_CHARS = (8000, 4000)  # what the server's options send
 START_S = 180.0
-
-
-@dataclass
-class Counts:
-    """What all typists saw together."""
-
-    first_ms: list[float] = field(default_factory=list)
-    final_ms: list[float] = field(default_factory=list)
-    pass_ms: list[float] = field(default_factory=list)
-    requests: int = 0
-    cancelled: int = 0
-    here: int = 0  # answered by this machine's model, which a typist would have had instead
-    errors: int = 0  # what a user would have seen
-    context_tokens: int = 0
-    encoded_tokens: int = 0
-    passes: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, **more: float) -> None:
-        """Count."""
-        with self.lock:
-            for name, value in more.items():
-                now = getattr(self, name)
-                setattr(self, name, [*now, value] if isinstance(now, list) else now + value)
-
-    def figures(self, seconds: float) -> dict[str, float | None]:
-        """What is reported of so long a run."""
-        found: dict[str, float | None] = {}
-        for name, values in (("first", self.first_ms), ("final", self.final_ms)):
-            for percent in (50, 90, 99):
-                found[f"{name}_p{percent}_ms"] = percentile(values, percent)
-        found["cached_share"] = round(1 - self.encoded_tokens / max(1, self.context_tokens), 3)
-        found["pass_ms"] = round(statistics.median(self.pass_ms), 1) if self.pass_ms else None
-        found["answered_per_s"] = round(len(self.final_ms) / seconds, 2)
-        found["passes_a_request"] = round(self.passes / max(1, len(self.final_ms)), 2)
-        names = ("requests", "cancelled", "here", "errors", "passes")
-        return {**found, **{name: getattr(self, name) for name in names}}
-
-
-def percentile(values: list[float], percent: int) -> float | None:
-    """The smallest value that so many are not above; None of too few."""
-    return round(statistics.quantiles(values, n=100)[percent - 1], 1) if len(values) > 1 else None
+WAYS = 10  # requests that measure the way there and back; the fastest counts
 
 
 class Here:
@@ -163,6 +121,7 @@ class Typist:
             self.counts.add(cancelled=1)
         elif cost := json.loads(self.remote.last_line or b"{}").get("cost"):
             self.counts.add(context_tokens=cost["contextTokens"], encoded_tokens=cost["encodedTokens"])
+            self.counts.add(begun=(first[0] - cost["waitedMs"], first[1], cost["encodedTokens"]))
 
 
 @contextmanager
@@ -197,6 +156,13 @@ def replica_of(url: str, token: str) -> int:
         pass
     headers = {name.lower(): value for name, value in exchange.headers.items()}
     return int(headers["mezzotint-replica"].split(".")[-1])
+
+
+def timed_ms(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    began_s = time.perf_counter()
+    work()
+    return (time.perf_counter() - began_s) * 1000
 
 
 def texts() -> list[str]:
@@ -244,6 +210,7 @@ def measure(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
         model |= {"batch": plan.batch}
         settings = {"port": port, "users": str(folder / "users"), "models": [model], "byDocument": plan.by_document}
         with server(settings, folder) as url:
+            counts.way_ms = min(timed_ms(lambda: replica_of(url, tokens[0])) for _ in range(WAYS))
             until_s = time.monotonic() + args.seconds
             typists = [Typist(n, url, tokens[n], files[n % len(files)], counts) for n in range(users)]
             threads = [threading.Thread(target=typist.type, args=(until_s,)) for typist in typists]

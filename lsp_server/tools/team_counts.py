@@ -1,0 +1,71 @@
+"""What the typists of `mezzotint bench team` saw together, and the figures that are made of it.
+
+Rule: counts from any thread. `pass_ms`, `encode_ms` and `way_ms` are what the simulation takes
+(diffusion/serve/simulate.py): of the requests' own time, without what they waited for others.
+
+    counts = Counts(); counts.add(requests=1, first_ms=40.0); counts.figures(60)["first_p50_ms"]
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Counts:
+    """What all typists saw together.
+
+    `begun`: of each finished request its time to the first draft, without waiting, and the passes and new tokens in it.
+    `way_ms`: a request there and back that needs no model.
+    """
+
+    first_ms: list[float] = field(default_factory=list)
+    final_ms: list[float] = field(default_factory=list)
+    pass_ms: list[float] = field(default_factory=list)
+    begun: list[tuple[float, int, int]] = field(default_factory=list)
+    requests: int = 0
+    cancelled: int = 0
+    here: int = 0  # answered by this machine's model, which a typist would have had instead
+    errors: int = 0  # what a user would have seen
+    context_tokens: int = 0
+    encoded_tokens: int = 0
+    passes: int = 0
+    way_ms: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, **more: float | tuple[float, int, int]) -> None:
+        """Count."""
+        with self.lock:
+            for name, value in more.items():
+                now = getattr(self, name)
+                setattr(self, name, [*now, value] if isinstance(now, list) else now + value)
+
+    def figures(self, seconds: float) -> dict[str, float | None]:
+        """What is reported of so long a run."""
+        found: dict[str, float | None] = {}
+        for name, values in (("first", self.first_ms), ("final", self.final_ms)):
+            for percent in (50, 90, 99):
+                found[f"{name}_p{percent}_ms"] = percentile(values, percent)
+        found["cached_share"] = round(1 - self.encoded_tokens / max(1, self.context_tokens), 3)
+        found["pass_ms"] = round(statistics.median(self.pass_ms), 2) if self.pass_ms else None
+        found["encode_ms"] = self.encode_ms()
+        found["way_ms"] = round(self.way_ms, 2)
+        found["answered_per_s"] = round(len(self.final_ms) / seconds, 2)
+        found["passes_a_request"] = round(self.passes / max(1, len(self.final_ms)), 2)
+        names = ("requests", "cancelled", "here", "errors", "passes")
+        return {**found, **{name: getattr(self, name) for name in names}}
+
+    def encode_ms(self) -> float | None:
+        """What encoding one context token takes: the median of what passes and the way leave of the time, by tokens."""
+        if not self.pass_ms:
+            return None
+        pass_ms = statistics.median(self.pass_ms)
+        shares = [(ms - self.way_ms - passes * pass_ms) / new for ms, passes, new in self.begun if new]
+        return round(max(0.0, statistics.median(shares)), 3) if shares else None
+
+
+def percentile(values: list[float], percent: int) -> float | None:
+    """The smallest value that so many are not above; None of too few."""
+    return round(statistics.quantiles(values, n=100)[percent - 1], 1) if len(values) > 1 else None
