@@ -9,6 +9,7 @@ has the numbers that it has alone (tests/test_joined.py). A loop sees before its
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,8 +25,8 @@ class Joined:
 
     def __init__(self, model: Transformer) -> None:
         self.model, self.config = model, model.config
-        self._runs = Together(self._run_all, lambda one: one.stop - one.start, MOST_ROWS)
-        self._logits = Together(self._logits_of, len, MOST_ROWS)
+        self._runs = Together(partial(run_all, model), lambda one: one.stop - one.start, MOST_ROWS)
+        self._logits = Together(partial(logits_of, model), len, MOST_ROWS)
 
     def member(self) -> AbstractContextManager[None]:
         """While it is open, passes of other threads wait a moment for this one's."""
@@ -49,10 +50,14 @@ class Joined:
         """As `Transformer.logits`, of rows (R, d_model)."""
         return self._logits(hidden)
 
-    def _run_all(self, passes: list[Pass]) -> list[Tensor]:
-        with torch.no_grad():
-            return self.model.run_all(passes)
 
-    def _logits_of(self, hidden: list[Tensor]) -> list[Tensor]:
-        with torch.no_grad():
-            return list(torch.split(self.model.logits(torch.cat(hidden)), [len(rows) for rows in hidden]))
+def run_all(model: Transformer, passes: list[Pass]) -> list[Tensor]:
+    """Hidden rows of each pass."""
+    with torch.no_grad():
+        return model.run_all(passes)
+
+
+def logits_of(model: Transformer, hidden: list[Tensor]) -> list[Tensor]:
+    """Logits of each one's rows."""
+    with torch.no_grad():
+        return list(torch.split(model.logits(torch.cat(hidden)), [len(rows) for rows in hidden]))
