@@ -70,13 +70,13 @@ def test_what_the_server_does_not_answer_is_counted_as_answered_here() -> None:
     assert (one.counts.here, one.counts.errors) == (1, 0)
 
 
-def test_what_encoding_takes_is_what_passes_and_the_way_leave_of_the_time_to_a_first_draft() -> None:
-    counts = Counts(pass_ms=[10.0, 12.0, 11.0], way_ms=4.0)
-    assert counts.encode_ms() is None
-    for tokens in (3, 5, 7):
+def test_new_tokens_and_the_way_take_what_passes_leave_of_the_time_to_a_first_draft() -> None:
+    counts = Counts(pass_ms=[10.0, 12.0, 11.0])
+    assert counts.rest_ms() == (None, None)
+    for tokens in (0, 3, 3, 5, 90, 120, 150):
         counts.add(begun=(4 + 11 + 0.5 * tokens, 1, tokens))
-    counts.add(begun=(15.0, 1, 0))
-    assert counts.encode_ms() == 0.5
+    counts.add(begun=(900.0, 1, 3))  # one that the machine held up
+    assert counts.rest_ms() == (0.5, 4.0)
 
 
 def test_percentiles_are_of_what_was_measured() -> None:

@@ -164,7 +164,7 @@ def compared(printed: str) -> Iterator[str]:
     except (IndexError, KeyError, TypeError, ValueError):
         raise ValueError("the last line is not what `mezzotint bench team` prints") from None
     for run, cost in zip(runs, costs, strict=True):
-        if None in (cost.pass_ms, cost.encode_ms) or cost.passes < 1:
+        if None in (cost.pass_ms, cost.encode_ms, cost.way_ms) or cost.passes < 1:
             raise ValueError(f"too few requests of {run['users']} typists were answered to say what a pass takes")
         found = [team(run["users"], replicas, cost, seconds, seed) for seed in range(SEEDS)]
         times = ", ".join(f"{name} {run[name]}" for name in TIMES)

@@ -38,7 +38,6 @@ KEY_S = (0.2, 0.08)  # between two keys: mean and deviation
 THOUGHT_S = 1.5  # in front of a line
 AROUND_CHARS = (8000, 4000)  # what the server's options send
 START_S = 180.0
-WAYS = 10  # requests that measure the way there and back; the fastest counts
 
 
 class Here:
@@ -158,13 +157,6 @@ def replica_of(url: str, token: str) -> int:
     return int(headers["mezzotint-replica"].split(".")[-1])
 
 
-def timed_ms(work: Callable[[], object]) -> float:
-    """How long it takes."""
-    began_s = time.perf_counter()
-    work()
-    return (time.perf_counter() - began_s) * 1000
-
-
 def texts() -> list[str]:
     """Real files that every Python has, with lines to go on with."""
     import argparse as a
@@ -210,7 +202,6 @@ def measure(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
         model |= {"batch": plan.batch}
         settings = {"port": port, "users": str(folder / "users"), "models": [model], "byDocument": plan.by_document}
         with server(settings, folder) as url:
-            counts.way_ms = min(timed_ms(lambda: replica_of(url, tokens[0])) for _ in range(WAYS))
             until_s = time.monotonic() + args.seconds
             typists = [Typist(n, url, tokens[n], files[n % len(files)], counts) for n in range(users)]
             threads = [threading.Thread(target=typist.type, args=(until_s,)) for typist in typists]

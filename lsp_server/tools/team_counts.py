@@ -18,7 +18,6 @@ class Counts:
     """What all typists saw together.
 
     `begun`: of each finished request its time to the first draft, without waiting, and the passes and new tokens in it.
-    `way_ms`: a request there and back that needs no model.
     """
 
     first_ms: list[float] = field(default_factory=list)
@@ -32,7 +31,6 @@ class Counts:
     context_tokens: int = 0
     encoded_tokens: int = 0
     passes: int = 0
-    way_ms: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, **more: float | tuple[float, int, int]) -> None:
@@ -50,20 +48,26 @@ class Counts:
                 found[f"{name}_p{percent}_ms"] = percentile(values, percent)
         found["cached_share"] = round(1 - self.encoded_tokens / max(1, self.context_tokens), 3)
         found["pass_ms"] = round(statistics.median(self.pass_ms), 2) if self.pass_ms else None
-        found["encode_ms"] = self.encode_ms()
-        found["way_ms"] = round(self.way_ms, 2)
+        found["encode_ms"], found["way_ms"] = self.rest_ms()
         found["answered_per_s"] = round(len(self.final_ms) / seconds, 2)
         found["passes_a_request"] = round(self.passes / max(1, len(self.final_ms)), 2)
         names = ("requests", "cancelled", "here", "errors", "passes")
         return {**found, **{name: getattr(self, name) for name in names}}
 
-    def encode_ms(self) -> float | None:
-        """What encoding one context token takes: the median of what passes and the way leave of the time, by tokens."""
-        if not self.pass_ms:
-            return None
+    def rest_ms(self) -> tuple[float | None, float | None]:
+        """What a new context token takes, and a request without any or a pass (the way, reading it): medians alone.
+
+        A line through two points: the half of the requests with few new tokens, and the half with many.
+        """
+        if not self.pass_ms or len(self.begun) < 4:
+            return None, None
         pass_ms = statistics.median(self.pass_ms)
-        shares = [(ms - self.way_ms - passes * pass_ms) / new for ms, passes, new in self.begun if new]
-        return round(max(0.0, statistics.median(shares)), 3) if shares else None
+        points = sorted((new, ms - passes * pass_ms) for ms, passes, new in self.begun)
+        halves = points[: len(points) // 2], points[-(len(points) // 2) :]
+        (few, ms), (many, more_ms) = (tuple(map(statistics.median, zip(*half, strict=True))) for half in halves)
+        encode_ms = max(0.0, more_ms - ms) / (many - few) if many > few else 0.0
+        way_ms = statistics.median(ms - encode_ms * new for new, ms in points)
+        return round(encode_ms, 3), round(max(0.0, way_ms), 2)
 
 
 def percentile(values: list[float], percent: int) -> float | None:
