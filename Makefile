@@ -32,9 +32,10 @@ demo: $(VENV)/.run ## complete a real file in the terminal with the embedded mod
 test: $(VENV)/.dev ## install what the tests need and run them
 	$(BIN)/python -m pytest
 
-test-wheel: $(VENV)/.dev ## install the wheel for the oldest and newest Python (REQUIRE_PYTHONS=1: both must be there) and in an empty home, complete, uninstall
+test-wheel: $(VENV)/.dev ## install for the oldest and newest Python (REQUIRE_PYTHONS=1: both must be there) and in an empty home, complete in Neovim, uninstall
 	$(BIN)/pip install -q uv
-	$(BIN)/python -m pytest -m wheel
+	@editors/nvim/install.sh $(EDITORS) || { test -z "$(REQUIRE_EDITORS)" && echo "SKIPPED: Neovim cannot be had here" >&2; }
+	MEZZOTINT_EDITORS=$(EDITORS) $(BIN)/python -m pytest -m wheel $(PYTEST)
 
 $(VENV)/.serve: $(VENV)/.dev
 	$(BIN)/pip install -q -c constraints.txt -e '.[serve]'
