@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def faults(draw: st.DrawFn, files: dict[str, Any]) -> tuple[str, bytes]:
         if draw(st.booleans()) and (isinstance(holder, list) or key in holder):
             del holder[key]
         elif isinstance(holder, dict) or key < len(holder):
-            holder[key] = draw(st.sampled_from(ODD) | st.integers(0, 70_000))
+            holder[key] = deepcopy(draw(st.sampled_from(ODD) | st.integers(0, 70_000)))
         if not places(tree):
             break
     content = content_of(name, tree)
