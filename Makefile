@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := docs/demo.py:16:21
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-serve test-wheel test-lowest fuzz soak release lint format pins audit native sanitize cuda gpu-check parity eval holdout bench bench-peers bench-llama corpus test-editors base train train-gpu picture clean
+.PHONY: help demo test test-serve test-wheel test-lowest fuzz soak release lint format pins audit native sanitize arm cuda gpu-check parity eval holdout bench bench-peers bench-llama corpus test-editors base train train-gpu picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -96,6 +96,12 @@ sanitize: ## run the native library's stress test under the address, undefined b
 	for kind in address,undefined thread; do folder=build/sanitize-$${kind%,*}; \
 	  cmake -S . -B $$folder -DCMAKE_BUILD_TYPE=RelWithDebInfo -DMZ_TESTS=ON -DMZ_CUDA=OFF -DMZ_SANITIZE=$$kind && \
 	  cmake --build $$folder --parallel && ctest --test-dir $$folder --output-on-failure || exit 1; done
+
+arm: ## the C++ tests on ARM: by a cross compiler (g++-aarch64-linux-gnu), run by qemu (qemu-user-static)
+	cmake -S . -B build/arm -DCMAKE_BUILD_TYPE=Release -DMZ_TESTS=ON -DMZ_CUDA=OFF -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	  -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64-static;-L;/usr/aarch64-linux-gnu"
+	cmake --build build/arm --parallel --target stress fuzz kernels
+	ctest --test-dir build/arm --output-on-failure
 
 cuda: $(VENV)/.dev ## compile the CUDA library for every architecture, fail on spills
 	MEZZOTINT_CUDA_ALL=1 $(BIN)/python -m pytest tests/test_cuda_build.py
