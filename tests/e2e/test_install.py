@@ -167,7 +167,7 @@ def start(home: Home) -> tuple[float, float, dict[str, Any]]:
     """Seconds from a server's start to its first completion, its seconds of CPU, and its statistics."""
     began, before = time.perf_counter(), os.times()
     with home.client() as client:
-        opened(client, DEMO.read_text())
+        opened(client, DEMO.read_text(), deadlineMs=0)  # a busy machine completes it as well
         asked(client, 15, 20)
         seconds = time.perf_counter() - began
         stats = client.request("mezzotint/stats", None)["result"]
