@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := docs/demo.py:16:21
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-serve test-wheel test-lowest fuzz soak release lint format pins audit native sanitize cuda gpu-check parity eval holdout bench bench-peers bench-llama corpus test-editors base train train-gpu picture clean
+.PHONY: help demo test test-serve test-wheel test-lowest fuzz soak release lint format pins audit native sanitize arm cuda gpu-check parity eval holdout bench bench-peers bench-llama corpus test-editors base train train-gpu picture clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -32,9 +32,10 @@ demo: $(VENV)/.run ## complete a real file in the terminal with the embedded mod
 test: $(VENV)/.dev ## install what the tests need and run them
 	$(BIN)/python -m pytest
 
-test-wheel: $(VENV)/.dev ## install the wheel for the oldest and newest Python (REQUIRE_PYTHONS=1: both must be there) and in an empty home, complete, uninstall
+test-wheel: $(VENV)/.dev ## install for the oldest and newest Python (REQUIRE_PYTHONS=1: both must be there) and in an empty home, complete in Neovim, uninstall
 	$(BIN)/pip install -q uv
-	$(BIN)/python -m pytest -m wheel
+	@editors/nvim/install.sh $(EDITORS) || { test -z "$(REQUIRE_EDITORS)" && echo "SKIPPED: Neovim cannot be had here" >&2; }
+	MEZZOTINT_EDITORS=$(EDITORS) $(BIN)/python -m pytest -m wheel $(PYTEST)
 
 $(VENV)/.serve: $(VENV)/.dev
 	$(BIN)/pip install -q -c constraints.txt -e '.[serve]'
@@ -95,6 +96,12 @@ sanitize: ## run the native library's stress test under the address, undefined b
 	for kind in address,undefined thread; do folder=build/sanitize-$${kind%,*}; \
 	  cmake -S . -B $$folder -DCMAKE_BUILD_TYPE=RelWithDebInfo -DMZ_TESTS=ON -DMZ_CUDA=OFF -DMZ_SANITIZE=$$kind && \
 	  cmake --build $$folder --parallel && ctest --test-dir $$folder --output-on-failure || exit 1; done
+
+arm: ## the C++ tests on ARM: by a cross compiler (g++-aarch64-linux-gnu), run by qemu (qemu-user-static)
+	cmake -S . -B build/arm -DCMAKE_BUILD_TYPE=Release -DMZ_TESTS=ON -DMZ_CUDA=OFF -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	  -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64-static;-L;/usr/aarch64-linux-gnu"
+	cmake --build build/arm --parallel --target stress fuzz kernels
+	ctest --test-dir build/arm --output-on-failure
 
 cuda: $(VENV)/.dev ## compile the CUDA library for every architecture, fail on spills
 	MEZZOTINT_CUDA_ALL=1 $(BIN)/python -m pytest tests/test_cuda_build.py

@@ -103,3 +103,9 @@ def shown(value: Any) -> str:
     """A stranger's value, short enough for a sentence."""
     text = ascii(value)
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def listed(names: list[str]) -> str:
+    """The first few of a stranger's names, short enough for a sentence."""
+    few = (name if len(name) <= 100 else name[:97] + "..." for name in names[:3])
+    return ", ".join(few) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

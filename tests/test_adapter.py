@@ -131,7 +131,7 @@ def pair(n: int = 256, k: int = 704, rank: int = 2, name: str = NAME) -> dict[st
 
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
-    "another base": ({"base": "000000000000"}, "belongs to other weights (000000000000)"),
+    "another base": ({"base": "000000000000"}, "belongs to other weights ('000000000000')"),
     "a base that is no text": ({"base": 7}, "belongs to other weights"),
     "another format": ({"format": 2}, "has format 2; this version reads 1"),
     "nothing in it": ({"tensors": {}}, "holds nothing"),
@@ -153,6 +153,15 @@ def test_what_does_not_fit_is_refused_in_one_sentence(tmp_path: Path, fault: str
     with pytest.raises(ValueError) as raised:
         opened(adapter(tmp_path / "a", **values))
     assert sentence in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("backend", ["torch", "native"])
+def test_numbers_whose_product_is_none_are_refused_in_one_sentence(tmp_path: Path, backend: str) -> None:
+    """Each matrix by itself is right: what is wrong shows when they are added to the weights."""
+    if backend == "native" and native.why_not("cpu"):
+        pytest.skip(f"native backend: {native.why_not('cpu')}")
+    with pytest.raises(ValueError, match=f"the adapter makes values of {NAME} that are too large, or no numbers"):
+        Engine.load(SMALL, backend=backend, adapter=adapter(tmp_path / "a", scale=1e30))
 
 
 def test_what_is_no_adapter_or_cut_off_is_refused(tmp_path: Path) -> None:

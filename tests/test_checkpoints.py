@@ -249,7 +249,7 @@ def test_files_that_are_wrong_are_one_sentence(tmp_path: Path) -> None:
         assert name
     tensors = load_file_from(whole, tmp_path)
     save_file({n: t.to(torch.int64) if n == "model.norm.weight" else t for n, t in tensors.items()}, tmp_path / SINGLE)
-    with pytest.raises(ValueError, match="model.norm.weight is I64"):
+    with pytest.raises(ValueError, match="model.norm.weight is 'I64'"):
         open_folder(tmp_path)
     (tmp_path / SINGLE).unlink()
     for table, message in (({"w": "../x.safetensors"}, "outside of its folder"), ({"w": 3}, "no weight_map")):

@@ -85,8 +85,12 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
 
 
-def anchors(page: Path) -> set[str]:
-    return {slug(heading) for heading in re.findall(r"^#+ +(.*)$", page.read_text(encoding="utf-8"), re.M)}
+def parts(page: Path) -> dict[str, str]:
+    """What each anchor leads to: behind a heading all up to the next, in a table's row that row."""
+    text = page.read_text(encoding="utf-8")
+    sections = re.findall(r"^#+ +(.*)\n((?:(?!#+ ).*\n?)*)", text, re.M)
+    rows = re.findall(r"^(.*<a id=\"([\w-]+)\"></a>.*)$", text, re.M)
+    return {slug(heading): body for heading, body in sections} | {anchor: row for row, anchor in rows}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -97,7 +101,36 @@ def test_links_and_images_lead_somewhere(page: Path) -> None:
         if not re.match(r"[a-z]+:", path):  # else of another site: nothing is asked of the network here
             file = (page.parent / path).resolve() if path else page
             assert file.exists() and file.is_relative_to(ROOT), target
-            assert not anchor or anchor in anchors(file), target
+            assert not anchor or anchor in parts(file), target
+
+
+LINK = re.compile(r"\[([^]]+)\]\(([^)#\s]+)#?([^)\s]*)\)")
+FIGURE = re.compile(
+    r"(?<![\w.])\d[\d,.]*(?= ?(?:ms|s|MB|GB|%|M parameters|passes)(?!\w))"
+)  # a number and what it counts
+
+
+def readme_prose() -> str:
+    """The README without code."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.sub(r"^ {4,}.*$|`[^`\n]*`", "", text, flags=re.M)
+
+
+def same_number(number: str, text: str) -> bool:
+    """Whether a text has it, with zeros behind it or without."""
+    return any(float(found.replace(",", "")) == float(number) for found in re.findall(r"\d[\d,]*(?:\.\d+)?", text))
+
+
+def test_every_figure_in_the_readme_is_a_link_to_where_it_was_measured() -> None:
+    assert FIGURE.findall(LINK.sub("", readme_prose())) == []
+
+
+def test_every_figure_in_the_readme_stands_where_its_link_leads() -> None:
+    claims = [(text, path, anchor) for text, path, anchor in LINK.findall(readme_prose()) if FIGURE.search(text)]
+    assert len(claims) >= 8
+    for text, path, anchor in claims:
+        there = parts(ROOT / path)[anchor] if anchor else (ROOT / path).read_text(encoding="utf-8")
+        assert all(same_number(number, there) for number in re.findall(r"\d+(?:\.\d+)?", text)), (text, path, anchor)
 
 
 def test_every_picture_in_docs_is_shown_somewhere() -> None:

@@ -12,7 +12,7 @@ from cuda_ext import native
 from cuda_ext.twin import Twin, from_words
 from tests.native_shapes import SHAPES, in_int8, random_tensors
 
-ISAS = ("portable", "avx2", "vnni", "vnni+bf16")
+ISAS = ("portable", "avx2", "vnni", "vnni+bf16", "dotprod")
 PRECISIONS = ("int8", "bf16")
 SMALL = SHAPES["ours"]
 NOTHING: list[int] = []

@@ -14,7 +14,7 @@ from cuda_ext import native, reference, rules
 from cuda_ext.reference import RowStats
 
 MASK, END = 0, 1
-ISAS = ("portable", "avx2", "vnni", "vnni+bf16")
+ISAS = ("portable", "avx2", "vnni", "vnni+bf16", "dotprod")
 
 pytestmark = pytest.mark.skipif(native.load("cpu") is None, reason=native.why_not("cpu"))
 

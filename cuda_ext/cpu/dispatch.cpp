@@ -4,6 +4,12 @@
 
 #include "kernels.h"
 
+#if defined(MZ_DOTPROD) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(MZ_DOTPROD)
+#include <sys/auxv.h>
+#endif
+
 namespace {
 
 struct Candidate {
@@ -23,6 +29,14 @@ bool has_vnni() {
 bool has_vnni_bf16() { return has_vnni() && __builtin_cpu_supports("avx512bf16"); }
 // Intel's dot product of bf16 takes 2.5 times as long as widening and multiplying floats, AMD's half as long.
 bool multiplies_bf16_fast() { return !__builtin_cpu_is("intel"); }
+#elif defined(MZ_DOTPROD) && defined(__APPLE__)
+bool has_dotprod() {
+  int has = 0;
+  size_t size = sizeof has;
+  return sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, nullptr, 0) == 0 && has;
+}
+#elif defined(MZ_DOTPROD)
+bool has_dotprod() { return getauxval(AT_HWCAP) >> 20 & 1; }  // HWCAP_ASIMDDP
 #endif
 
 const Candidate CANDIDATES[] = {
@@ -30,6 +44,8 @@ const Candidate CANDIDATES[] = {
     {{"vnni+bf16", &mz_kernels_vnni_bf16}, has_vnni_bf16, multiplies_bf16_fast},
     {{"vnni", &mz_kernels_vnni}, has_vnni, always},
     {{"avx2", &mz_kernels_avx2}, has_avx2, always},
+#elif defined(MZ_DOTPROD)
+    {{"dotprod", &mz_kernels_dotprod}, has_dotprod, always},
 #endif
     {{"portable", &mz_kernels_portable}, always, always},
 };

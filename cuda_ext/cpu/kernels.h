@@ -77,6 +77,8 @@ typedef struct {
 extern const mz_kernels mz_kernels_portable;
 #if defined(__x86_64__)
 extern const mz_kernels mz_kernels_avx2, mz_kernels_vnni, mz_kernels_vnni_bf16;
+#elif defined(MZ_DOTPROD)
+extern const mz_kernels mz_kernels_dotprod;
 #endif
 
 typedef struct {
@@ -85,5 +87,5 @@ typedef struct {
 } mz_isa;
 
 // The fastest instruction set of this processor, or the one that MEZZOTINT_ISA names: "portable", "avx2", "vnni",
-// "vnni+bf16". A name that is unknown or that this processor lacks is passed over.
+// "vnni+bf16", on ARM "dotprod". A name that is unknown or that this processor lacks is passed over.
 mz_isa mz_pick_isa(void);

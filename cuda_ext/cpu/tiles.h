@@ -11,6 +11,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
 #endif
 
 #define UNROLL _Pragma("GCC unroll 16")
@@ -284,7 +286,11 @@ void Bf16Tile::run() const {
 
 #else
 
+#if defined(__ARM_FEATURE_DOTPROD)
+constexpr int MAX_ROWS = 5, MAX_PANELS = 1, BIAS = 0;  // 20 sums, 5 rows and 4 weights: 32 registers hold no more rows
+#else
 constexpr int MAX_ROWS = 2, MAX_PANELS = 1, BIAS = 0;
+#endif
 
 // The vectors of sixteen bytes that every processor has. Lanes are little-endian: the first number is the lower half.
 typedef int16_t Shorts __attribute__((vector_size(16)));
@@ -299,24 +305,34 @@ inline V load(const void* from) {
   return v;
 }
 
-// Four columns at a time: a lane of shorts holds two bytes of a column, and products of two fit it.
+// Adds four products to each of four columns.
+template <int MR>
+inline void add_products(Ints sum[MR], const int8_t* w, const uint8_t* x, int64_t ldx) {
+#if defined(__ARM_FEATURE_DOTPROD)
+  const int8x16_t b = vld1q_s8(w);
+  UNROLL for (int i = 0; i < MR; ++i)
+    sum[i] = (Ints)vdotq_s32((int32x4_t)sum[i], b, vreinterpretq_s8_s32(vdupq_n_s32(word(x + i * ldx))));
+#else
+  // A lane of shorts holds two bytes of a column, and products of two fit it.
+  const Shorts b = load<Shorts>(w), even = (b << 8) >> 8, odd = b >> 8;
+  UNROLL for (int i = 0; i < MR; ++i) {
+    const int8_t* a = (const int8_t*)x + i * ldx;
+    const Shorts a_even = {a[0], a[2], a[0], a[2], a[0], a[2], a[0], a[2]};
+    const Shorts a_odd = {a[1], a[3], a[1], a[3], a[1], a[3], a[1], a[3]};
+    const Ints pairs = (Ints)(even * a_even + odd * a_odd);
+    sum[i] += ((pairs << 16) >> 16) + (pairs >> 16);
+  }
+#endif
+}
+
 template <int MR, int NR>
 void Int8Tile::run() const {
-  Ints sum[MR][4] = {};
+  Ints sum[4][MR] = {};
   for (int g = 0; g < k / 4; ++g)
-    UNROLL for (int c = 0; c < 4; ++c) {
-      const Shorts b = load<Shorts>(w + g * 64 + c * 16), even = (b << 8) >> 8, odd = b >> 8;
-      UNROLL for (int i = 0; i < MR; ++i) {
-        const int8_t* a = (const int8_t*)x + i * ldx + 4 * g;
-        const Shorts a_even = {a[0], a[2], a[0], a[2], a[0], a[2], a[0], a[2]};
-        const Shorts a_odd = {a[1], a[3], a[1], a[3], a[1], a[3], a[1], a[3]};
-        const Ints pairs = (Ints)(even * a_even + odd * a_odd);
-        sum[i][c] += ((pairs << 16) >> 16) + (pairs >> 16);
-      }
-    }
+    UNROLL for (int c = 0; c < 4; ++c) add_products<MR>(sum[c], w + g * 64 + c * 16, x + 4 * g, ldx);
   for (int i = 0; i < MR; ++i)
     for (int c = 0; c < MZ_PANEL; ++c) {
-      const float y = (float)sum[i][c / 4][c % 4] * (x_scale[i] * w_scale[c]);
+      const float y = (float)sum[c / 4][i][c % 4] * (x_scale[i] * w_scale[c]);
       out[i * ldo + c] = add ? out[i * ldo + c] + y : y;
     }
 }

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from diffusion.fields import listed, shown
 from diffusion.model.config import ModelConfig, read_json
-from diffusion.model.tensors import ITEM_BYTES, Stored, Weight, as_float32, expected, listed, read_shard
+from diffusion.model.tensors import ITEM_BYTES, Stored, Weight, as_float32, expected, read_shard
 
 CARD, TENSORS = "adapter.json", "adapter.safetensors"
 FORMAT = 1  # of the card
@@ -59,10 +60,10 @@ def open_adapter(path: Path, config: ModelConfig, base: str) -> Adapter:
         raise ValueError(f"{path} is no adapter: it has no {CARD}")
     card = read_json(folder / CARD)
     if card.get("format") != FORMAT:
-        raise ValueError(f"{folder / CARD} has format {card.get('format')!r}; this version reads {FORMAT}")
+        raise ValueError(f"{folder / CARD} has format {shown(card.get('format'))}; this version reads {FORMAT}")
     if card.get("base") != base:
         raise ValueError(
-            f"the adapter {folder} belongs to other weights ({str(card.get('base'))[:12]}) than the model's ({base}): "
+            f"the adapter {folder} belongs to other weights ({shown(card.get('base'))}) than the model's ({base}): "
             "make one for this model with `mezzotint adapt`"
         )
     return Adapter(folder, card, pairs_of(folder / TENSORS, config))
@@ -86,7 +87,9 @@ def pairs_of(path: Path, config: ModelConfig) -> dict[str, tuple[np.ndarray, np.
         n, k = shapes[name]
         fits = 0 < rank <= MOST_RANK and down.shape == (rank, k) and up.shape == (n, rank)
         if not fits or "I8" in (down.dtype, up.dtype):
-            raise ValueError(f"{path} does not fit the model: {name} is {up.shape} by {down.shape}, not for {(n, k)}")
+            raise ValueError(
+                f"{path} does not fit the model: {name} is {shown(up.shape)} by {shown(down.shape)}, not for {n, k}"
+            )
         pairs[name] = numbers(path, name, down), numbers(path, name, up)
     return pairs
 

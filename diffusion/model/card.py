@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cuda_ext.rules import Verdict
+from diffusion.fields import listed, shown
 from diffusion.layout import Layout
 from diffusion.model import families
 from diffusion.model.adapter import Adapter
@@ -117,10 +118,10 @@ def open_folder(path: Path) -> ModelFolder:
 def from_card(path: Path, card: Mapping[str, Any], names: Any) -> ModelFolder:
     """A folder with our card."""
     if card.get("format") != FORMAT:
-        raise ValueError(f"{path / CARD} has format {card.get('format')!r}; this version reads {FORMAT}")
+        raise ValueError(f"{path / CARD} has format {shown(card.get('format'))}; this version reads {FORMAT}")
     unknown = card.keys() - {"format", "name", "licence", "tokens", "policy", "verdict", "refresh", *SHAPE_FIELDS}
     if unknown:
-        raise ValueError(f"{path / CARD} has fields that are not known: {', '.join(sorted(unknown))}")
+        raise ValueError(f"{path / CARD} has fields that are not known: {listed(sorted(unknown))}")
     shape = {name: card[name] for name in SHAPE_FIELDS if name in card}
     for name in ("context_sees", "canvas_sees"):
         if shape.get(name) == 0:
@@ -128,7 +129,7 @@ def from_card(path: Path, card: Mapping[str, Any], names: Any) -> ModelFolder:
     config = load_config(path, names, shape)
     policy = card.get("policy", "verdict")
     if policy not in POLICIES:
-        raise ValueError(f"{path / CARD}: policy {policy!r} is none of {', '.join(POLICIES)}")
+        raise ValueError(f"{path / CARD}: policy {shown(policy)} is none of {', '.join(POLICIES)}")
     vocabulary = vocabulary_of(path, card.get("tokens", {}), config)
     if config.in_place and vocabulary.mask == NONE:
         raise ValueError(f"{path / CARD}: where every row sees every row, a canvas needs a mask token")
@@ -173,7 +174,7 @@ def refresh_of(path: Path, card: Mapping[str, Any]) -> int:
     """How often a pass is over all rows."""
     refresh = card.get("refresh", REFRESH)
     if not isinstance(refresh, int) or isinstance(refresh, bool) or not 1 <= refresh <= 1024:
-        raise ValueError(f"{path / CARD}: refresh must be a whole number from 1 to 1024, not {refresh!r}")
+        raise ValueError(f"{path / CARD}: refresh must be a whole number from 1 to 1024, not {shown(refresh)}")
     return refresh
 
 
@@ -184,7 +185,7 @@ def verdict_of(path: Path, settings: Any) -> Verdict:
         raise ValueError(f"{path / CARD}: verdict may name {', '.join(kinds)}, and nothing else")
     for name, value in settings.items():
         if not isinstance(value, kinds[name]) or isinstance(value, bool):
-            raise ValueError(f"{path / CARD}: verdict's {name} is {value!r}, which is no number of its kind")
+            raise ValueError(f"{path / CARD}: verdict's {name} is {shown(value)}, which is no number of its kind")
     try:
         return Verdict(**settings)
     except ValueError as error:
@@ -198,11 +199,13 @@ def vocabulary_of(path: Path, tokens: Any, config: ModelConfig) -> Vocabulary:
         raise ValueError(f"{path / CARD}: tokens must name end, and of the others only {', '.join(sorted(known))}")
     also, prefix_first = tokens.get("also_ends", []), tokens.get("prefix_first", False)
     if not isinstance(prefix_first, bool):
-        raise ValueError(f"{path / CARD}: prefix_first must be true or false, not {prefix_first!r}")
+        raise ValueError(f"{path / CARD}: prefix_first must be true or false, not {shown(prefix_first)}")
     ids = {name: tokens.get(name, NONE) for name in IDS}
     for token_id in [*ids.values(), *(also if isinstance(also, list) else [None])]:
         if not isinstance(token_id, int) or isinstance(token_id, bool) or not NONE <= token_id < config.vocab_size:
-            raise ValueError(f"{path / CARD}: token id {token_id!r} is not in the vocabulary of {config.vocab_size}")
+            raise ValueError(
+                f"{path / CARD}: token id {shown(token_id)} is not in the vocabulary of {config.vocab_size}"
+            )
     if ids["middle"] != NONE and NONE in (ids["near_suffix"], ids["near_prefix"]):
         raise ValueError(f"{path / CARD}: middle needs near_suffix and near_prefix beside it")
     return Vocabulary(**ids, also_ends=tuple(also), prefix_first=prefix_first)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from diffusion.fields import listed, shown
 from diffusion.model.families import MODEL_TYPES, plain
 
 EMBEDDED = Path(__file__).parents[1] / "weights"
@@ -102,15 +103,15 @@ def check_field(name: str, value: Any) -> None:
     """ValueError unless `value` is of the field's type and in its range."""
     if name not in RANGES:
         if not isinstance(value, bool):
-            raise ValueError(f"{name} must be true or false, not {value!r}")
+            raise ValueError(f"{name} must be true or false, not {shown(value)}")
         return
     low, high = RANGES[name]
     kind = int if isinstance(low, int) else float
     allowed = (int,) if kind is int else (int, float)
     if isinstance(value, bool) or not isinstance(value, allowed):
-        raise ValueError(f"{name} must be {'an integer' if kind is int else 'a number'}, not {value!r}")
+        raise ValueError(f"{name} must be {'an integer' if kind is int else 'a number'}, not {shown(value)}")
     if not low <= value <= high:
-        raise ValueError(f"{name} must be between {low} and {high}, not {value!r}")
+        raise ValueError(f"{name} must be between {low} and {high}, not {shown(value)}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def load_config(path: Path, names: Collection[str] = (), card: Mapping[str, Any]
             return ModelConfig(**from_hugging_face(values, names) | dict(card or {}))
         unknown = values.keys() - {field.name for field in fields(ModelConfig)}
         if unknown:
-            raise ValueError(f"it has fields that are not ours: {', '.join(sorted(map(str, unknown)))}")
+            raise ValueError(f"it has fields that are not ours: {listed(sorted(unknown))}")
         return ModelConfig(**values | dict(card or {}))
     except ValueError as error:
         raise ValueError(f"{path / 'config.json'} is not a model configuration that is known here: {error}") from error
@@ -177,13 +178,13 @@ def refuse_unknown(values: Mapping[str, Any]) -> None:
     """ValueError for a transformer that is not the one we run."""
     kind = values.get("model_type")
     if kind not in MODEL_TYPES:
-        raise ValueError(f"model_type {kind!r} is none of {', '.join(MODEL_TYPES)}")
+        raise ValueError(f"model_type {shown(kind)} is none of {', '.join(MODEL_TYPES)}")
     settings = rope(values)
     scaling = settings.get("rope_type", settings.get("type", "default"))
     if scaling not in ("default", None):
-        raise ValueError(f"rotary scaling {scaling!r} is not supported")
+        raise ValueError(f"rotary scaling {shown(scaling)} is not supported")
     if values.get("hidden_act", "silu") != "silu":
-        raise ValueError(f"hidden_act {values['hidden_act']!r} is not silu")
+        raise ValueError(f"hidden_act {shown(values['hidden_act'])} is not silu")
     for name in ("mlp_bias", "use_sliding_window", "attention_out_bias", "use_mrope"):
         if values.get(name):
             raise ValueError(f"{name} is not supported")

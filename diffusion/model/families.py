@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from diffusion.fields import shown
+
 
 @dataclass(frozen=True)
 class Family:
@@ -112,7 +114,7 @@ def plain(values: Mapping[str, Any]) -> Mapping[str, Any]:
         return values
     for name, wanted in LLADA_IS.items():
         if values.get(name, wanted) not in (wanted, None):
-            raise ValueError(f"{name} {values[name]!r} is not supported, only {wanted!r}")
+            raise ValueError(f"{name} {shown(values[name])} is not supported, only {shown(wanted)}")
     known = {"embedding_size": values.get("vocab_size"), **values}
     return {theirs: known[name] for name, theirs in LLADA_FIELDS.items() if name in known}
 
@@ -140,14 +142,14 @@ def recognised(
     if not fit and kind not in PLAIN and like:
         masks = [token for token in MASKS if token in tokens] or ["no mask token"]
         has = f"{masks[0]} and {'norms' if norms else 'no norms'} of queries and keys"
-        raise ValueError(f"model_type {kind!r} with {has} is no checkpoint of {', '.join(like)}")
+        raise ValueError(f"model_type {shown(kind)} with {has} is no checkpoint of {', '.join(like)}")
     return next(iter(fit.items()), None)
 
 
 def chosen(name: object, tokens: Mapping[str, int]) -> tuple[str, Family]:
     """The family that a card names; ValueError if there is none, or the tokenizer does not have its mask."""
     if name not in FAMILIES:
-        raise ValueError(f"family {name!r} is none of {', '.join(FAMILIES)}")
+        raise ValueError(f"family {shown(name)} is none of {', '.join(FAMILIES)}")
     family = FAMILIES[str(name)]
     if not any(mask in tokens for mask in family.masks):
         raise ValueError(f"the tokenizer has no {' or '.join(family.masks)}, the mask of {name}")

@@ -20,12 +20,14 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from diffusion.fields import listed, shown
 from diffusion.model.config import ModelConfig, read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SCALE = ".scale"  # behind the name of an int8 matrix
 ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4, "I8": 1}
 EXPONENT = {"BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00), "F32": ("<u4", 0x7F800000)}  # all ones: infinite, or none
+LARGEST = 3.3895e38  # that is still a number in bfloat16
 CHECKED_AT_ONCE = 1 << 20  # values
 MAX_HEADER_BYTES = 100_000_000  # of a safetensors file, as the format has it
 IGNORED = (".rotary_emb.inv_freq",)  # buffers that some checkpoints carry
@@ -103,7 +105,7 @@ class Weight:
     def float32(self) -> np.ndarray:
         """All values, float32."""
         values = np.concatenate([as_float32(stored, scale) for stored, scale in self.parts])
-        return values if self.added is None else values + self.added[1] @ self.added[0]
+        return values if self.added is None else sum_of(self.parts[0][0].name, values, *self.added)
 
     def words(self) -> np.ndarray:
         """All values as bfloat16 words (uint16), rounded to nearest even."""
@@ -126,6 +128,15 @@ class Weight:
             return quantised(self.float32())
         pairs = [(s.read().view("i1").reshape(s.shape), as_float32(scale, None)) for s, scale in self.parts if scale]
         return np.concatenate([q for q, _ in pairs]), np.concatenate([scale for _, scale in pairs])
+
+
+def sum_of(name: str, values: np.ndarray, down: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """What an adapter makes of a weight; ValueError if that is more than bfloat16 holds."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found: np.ndarray = values + up @ down
+    if not np.abs(found).max() <= LARGEST:  # so is what is no number
+        raise ValueError(f"the adapter makes values of {name} that are too large, or no numbers")
+    return found
 
 
 def finite(dtype: str, data: np.ndarray) -> bool:
@@ -216,9 +227,9 @@ def checked(name: str, entry: Any, n_bytes: int) -> tuple[str, tuple[int, ...], 
     fields = entry if isinstance(entry, dict) else {}
     dtype, shape, place = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        raise ValueError(f"{name} is {dtype}, not one of {', '.join(ITEM_BYTES)}")
+        raise ValueError(f"{listed([name])} is {shown(dtype)}, not one of {', '.join(ITEM_BYTES)}")
     if not is_counts(shape) or not is_counts(place) or len(place) != 2 or not place[0] <= place[1] <= n_bytes:
-        raise ValueError(f"{name} is not in it, or it is cut off")
+        raise ValueError(f"{listed([name])} is not in it, or it is cut off")
     return dtype, tuple(shape), place[0], place[1]
 
 
@@ -274,14 +285,9 @@ def made_from(stored: Mapping[str, Stored], parts: tuple[str, ...], shape: tuple
         if (tensor.dtype == "I8") != (scale is not None):
             raise ValueError(f"{path}: {part} is {tensor.dtype} {'without' if scale is None else 'with'} scales")
         if scale is not None and (scale.shape != tensor.shape[:1] or scale.dtype != "F32"):
-            raise ValueError(f"{path}: {part}{SCALE} is {scale.dtype} {scale.shape}, not F32 {tensor.shape[:1]}")
+            raise ValueError(f"{path}: {part}{SCALE} is {scale.dtype} {shown(scale.shape)}, not F32 {tensor.shape[:1]}")
         if tensor.n_bytes != math.prod(tensor.shape) * ITEM_BYTES[tensor.dtype] or tensor.shape[1:] != shape[1:]:
-            raise ValueError(f"{path} does not fit its config.json: {part} is {tensor.shape}, not {shape}")
+            raise ValueError(f"{path} does not fit its config.json: {part} is {shown(tensor.shape)}, not {shape}")
     if sum(tensor.shape[0] for tensor, _ in found) != shape[0]:
         raise ValueError(f"{path} does not fit its config.json: {' + '.join(parts)} are not {shape} in all")
     return Weight(found)
-
-
-def listed(names: list[str]) -> str:
-    """The first few of `names`."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -45,7 +45,7 @@ class Desk:
 def neovim(tmp_path: Path) -> Iterator[Desk]:
     if not test_nvim.NVIM.exists():
         pytest.skip("SKIPPED Neovim: not installed (editors/nvim/install.sh)")
-    editor = test_nvim.Neovim(tmp_path, test_nvim.init(tmp_path))
+    editor = test_nvim.started(tmp_path, test_nvim.init(tmp_path))
     try:
         editor.ready()
         editor.type("Go")

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +50,9 @@ RULES = (
 class Neovim:
     """A Neovim that a test types into."""
 
-    def __init__(self, folder: Path, init: str, text: str = SOURCE) -> None:
-        Script(folder).says(*RULES)
-        self.file = folder / "inventory.py"
-        self.file.write_text(text)
-        (folder / "init.lua").write_text(init)
-        env = {f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("STATE", "CACHE", "DATA", "CONFIG")}
-        os.environ.update(env, PYTHONPATH=str(ROOT))
-        argv = [str(NVIM), "--clean", "-n", "--headless", "--embed", "-u", str(folder / "init.lua"), str(self.file)]
-        self.nvim = pynvim.attach("child", argv=argv)
+    def __init__(self, argv: Sequence[str], file: Path) -> None:
+        self.file = file
+        self.nvim = pynvim.attach("child", argv=[*argv, "-n", "--headless", "--embed", str(file)])
 
     def lua(self, code: str, *args: Any) -> Any:
         return self.nvim.exec_lua(code, *args)
@@ -142,6 +136,16 @@ class Neovim:
         self.nvim.close()
 
 
+def started(folder: Path, init: str, text: str = SOURCE) -> Neovim:
+    """A Neovim with this configuration and a file of this text, whose scripted server says RULES."""
+    Script(folder).says(*RULES)
+    (folder / "inventory.py").write_text(text)
+    (folder / "init.lua").write_text(init)
+    env = {f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("STATE", "CACHE", "DATA", "CONFIG")}
+    os.environ.update(env, PYTHONPATH=str(ROOT))
+    return Neovim([str(NVIM), "--clean", "-u", str(folder / "init.lua")], folder / "inventory.py")
+
+
 def init(folder: Path, delay: int = 0, engine: str = "script") -> str:
     """The user's configuration, of a server that says RULES or, with another engine, what the model says."""
     engine = ", ".join(map(json.dumps, Script(folder).options)) if engine == "script" else ""
@@ -150,7 +154,7 @@ def init(folder: Path, delay: int = 0, engine: str = "script") -> str:
 
 @pytest.fixture
 def editor(tmp_path: Path) -> Iterator[Neovim]:
-    neovim = Neovim(tmp_path, init(tmp_path))
+    neovim = started(tmp_path, init(tmp_path))
     try:
         neovim.ready()
         yield neovim
@@ -226,7 +230,7 @@ def test_an_accepted_text_gets_the_line_ends_with_which_neovim_writes_the_file(
     text: str, line_end: str, tmp_path: Path
 ) -> None:
     """A file of mixed line ends is one of LF for Neovim: what was there stays as it was."""
-    editor = Neovim(tmp_path, init(tmp_path), text)
+    editor = started(tmp_path, init(tmp_path), text)
     try:
         editor.ready()
         editor.type("Godef main():<CR>")
@@ -331,7 +335,7 @@ def test_typing_all_of_a_suggestion_leaves_just_that(editor: Neovim) -> None:
 
 
 def test_the_users_own_mapping_is_used_where_nothing_is_suggested(tmp_path: Path) -> None:
-    editor = Neovim(tmp_path, 'vim.keymap.set("i", "<Tab>", "own")\n' + init(tmp_path))
+    editor = started(tmp_path, 'vim.keymap.set("i", "<Tab>", "own")\n' + init(tmp_path))
     try:
         editor.ready()
         editor.type("Go# <Tab>.")
@@ -355,7 +359,7 @@ def test_the_users_own_mapping_is_used_where_nothing_is_suggested(tmp_path: Path
 def test_every_kind_of_mapping_does_what_it_did_while_nothing_is_suggested(
     mapping: str, typed: str, tmp_path: Path
 ) -> None:
-    editor = Neovim(tmp_path, mapping + "\n" + init(tmp_path))
+    editor = started(tmp_path, mapping + "\n" + init(tmp_path))
     try:
         editor.ready()
         editor.nvim.command("Mezzotint toggle")  # the keys stay, and nothing is suggested
@@ -368,7 +372,7 @@ def test_every_kind_of_mapping_does_what_it_did_while_nothing_is_suggested(
 
 def test_a_server_that_cannot_be_run_is_said_once_and_in_the_status(tmp_path: Path) -> None:
     own = init(tmp_path).replace(repr(sys.executable), '"no-such-program"')
-    editor = Neovim(tmp_path, own)
+    editor = started(tmp_path, own)
     try:
         editor.until(lambda: editor.status() == "mezzotint: error (cannot run no-such-program)", "the reason")
         editor.nvim.command("edit! other.py")
@@ -382,7 +386,7 @@ def test_a_server_that_cannot_be_run_is_said_once_and_in_the_status(tmp_path: Pa
 def test_a_plugin_that_is_loaded_late_finds_the_open_file(tmp_path: Path) -> None:
     append, rest = init(tmp_path).split("vim.g.shown", 1)
     late = append.replace("vim.opt.rtp", "-- vim.opt.rtp")
-    editor = Neovim(tmp_path, late)
+    editor = started(tmp_path, late)
     try:
         editor.lua(f"vim.opt.rtp:append({str(ROOT / 'editors' / 'nvim')!r}); vim.g.shown{rest}")
         editor.nvim.command("runtime plugin/mezzotint.lua")
@@ -436,7 +440,7 @@ def test_no_ghost_text_while_the_popup_menu_is_open(editor: Neovim) -> None:
 
 
 def test_a_killed_server_leaves_the_editor_usable_and_comes_back(tmp_path: Path) -> None:
-    editor = Neovim(tmp_path, init(tmp_path))
+    editor = started(tmp_path, init(tmp_path))
     try:
         editor.ready()
         editor.type("Gototal = sum(")
@@ -516,7 +520,7 @@ vim.lsp.inline_completion.enable(true)
 
 def test_neovims_own_inline_completion_works_without_the_plugin(tmp_path: Path) -> None:
     engine = ", ".join(map(json.dumps, Script(tmp_path).options))
-    editor = Neovim(tmp_path, NATIVE.format(python=sys.executable, engine=engine))
+    editor = started(tmp_path, NATIVE.format(python=sys.executable, engine=engine))
     try:
         ready = "local c = vim.lsp.get_clients({bufnr = 0})[1]; return c ~= nil and c.initialized"
         editor.until(lambda: editor.lua(ready), "the client")

@@ -14,7 +14,7 @@ pytest.importorskip("uvicorn")
 from inventory import SIZES  # noqa: E402
 from scripts import Script, goes_on, sharpens  # noqa: E402
 from service import Service, local  # noqa: E402
-from test_nvim import Neovim, init, pytestmark  # noqa: E402, F401
+from test_nvim import Neovim, init, pytestmark, started  # noqa: E402, F401
 
 HERE = "here(path)]"  # what the model on this machine says
 RULES = (*inventory.RULES, goes_on("slowly = "))
@@ -33,7 +33,7 @@ def served(tmp_path: Path) -> Iterator[Service]:
 def editor(tmp_path: Path, served: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Neovim]:
     monkeypatch.setenv("MEZZOTINT_REMOTE_TOKEN", served.token)
     remote = f'server = {{ remote = "{served.url}", encodeAhead = false,'
-    neovim = Neovim(tmp_path, init(tmp_path).replace("server = {", remote))
+    neovim = started(tmp_path, init(tmp_path).replace("server = {", remote))
     Script(tmp_path).says(sharpens("sizes = [os.path.", HERE))
     try:
         neovim.until(lambda: "idle" in neovim.status(), "the server")
