@@ -25,7 +25,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams, JsonRpcParseError
 from pygls.lsp.server import LanguageServer
 
-from lsp_server import logs, notebook_sync, remote, settings, snooze, transports, user_config
+from lsp_server import freed, logs, notebook_sync, remote, settings, snooze, transports, user_config
 from lsp_server.options import Options
 from lsp_server.protocol import Protocol, at_once
 from lsp_server.session import Session
@@ -276,6 +276,7 @@ def serve(
     """Serve one client, by a scripted engine if one is named; return the process's exit status."""
     logs.to_stderr(log_level or Options.log_level)
     sys.setswitchinterval(SWITCH_S)
+    freed.keep_large_apart()
     load = load_engine if engine is None else partial(load_scripted, engine)
     server = build(partial(remote.load, load), log_level)
     server.session.defaults, server.session.complaints = user_config.read()
