@@ -69,10 +69,14 @@ class Contexts:
             return cache
 
     def best(self, ids: Sequence[int], owner: str = "") -> Cache:
-        """The owner's cache that shares most with `ids`; if none shares much, a new one or the one unused longest."""
+        """The owner's cache that shares most with `ids`; if none shares much, a new one or the one unused longest.
+
+        All that a cache has is much, too: its request was cancelled while it was encoded, and the next goes on there.
+        """
         own = [kept for kept in self.kept if kept.owner == owner]
         best = max(own, key=lambda kept: common_prefix(kept.cache.ids, ids), default=None)
-        if best is None or common_prefix(best.cache.ids, ids) < len(ids) // ENOUGH:
+        shared = common_prefix(best.cache.ids, ids) if best is not None else 0
+        if best is None or (shared < len(ids) // ENOUGH and shared < len(best.cache.ids)):
             best = Kept(owner, self._free())
         self.kept = [kept for kept in self.kept if kept.cache is not best.cache] + [best]
         return best.cache

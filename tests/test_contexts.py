@@ -31,6 +31,15 @@ def test_a_context_is_found_by_what_it_shares() -> None:
     assert contexts.best([*A, 9]) is a and contexts.best([*B[:20], 7, 7]) is b
 
 
+def test_an_encoding_that_was_cancelled_is_gone_on_from_however_little_there_is() -> None:
+    contexts = Contexts(Remembered)
+    a, begun = hold(contexts, A), hold(contexts, B[:3])
+    assert contexts.best(B) is begun and begun.ids == B[:3]
+    a.ids = [2, *A]  # one token is shared, but what follows is something else
+    begun.ids = []
+    assert contexts.best(B) not in (a, begun)
+
+
 def test_nobody_goes_on_from_another_owners_context() -> None:
     contexts = Contexts(Remembered)
     ada = hold(contexts, A, "ada")
