@@ -76,7 +76,7 @@ class Contexts:
         own = [kept for kept in self.kept if kept.owner == owner]
         best = max(own, key=lambda kept: common_prefix(kept.cache.ids, ids), default=None)
         shared = common_prefix(best.cache.ids, ids) if best is not None else 0
-        if best is None or (shared < len(ids) // ENOUGH and shared < len(best.cache.ids)):
+        if best is None or (shared < max(1, len(ids) // ENOUGH) and shared < len(best.cache.ids)):
             best = Kept(owner, self._free())
         self.kept = [kept for kept in self.kept if kept.cache is not best.cache] + [best]
         return best.cache
