@@ -12,6 +12,7 @@ from lsp_server.suggest.holes import plan_at
 from lsp_server.text import languages
 from lsp_server.text.documents import Document, Snapshot, snapshot
 from lsp_server.text.lines import Edit
+from lsp_server.text.trees import Trees
 
 LANGUAGES = sorted(languages.BY_ID)
 ENCODINGS = ["utf-8", "utf-16", "utf-32"]
@@ -25,7 +26,7 @@ examples = settings(max_examples=120, deadline=None, suppress_health_check=[Heal
 
 
 def opened(text: str, language: str, encoding: str) -> Document:
-    return Document("file:///a", 1, language, text, encoding, 1_000_000)
+    return Document("file:///a", 1, Trees(language), text, encoding, 1_000_000)
 
 
 def described(snapshot: Snapshot) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 
 from lsp_server.text import syntax, trees
@@ -85,3 +87,31 @@ def test_of_a_large_text_no_tree_is_made(parsed: list[bool], monkeypatch: pytest
     assert Documents().open("file:///a.py", 1, "python", "x = 1\n").snapshot().tree is not None  # type: ignore[union-attr]
     assert Documents().open("file:///b.py", 1, "python", "x = 1000\ny = 2\n").snapshot().tree is None  # type: ignore[union-attr]
     assert len(parsed) == 1
+
+
+def test_the_trees_of_the_documents_asked_for_last_stay_and_the_others_are_made_anew(
+    parsed: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trees, "MAX_KEPT", 2)
+    documents = Documents()
+    a, b, c = (documents.open(f"file:///{name}.py", 1, "python", "x = 1\n") for name in "abc")
+    for document in (a, b, a, b):
+        assert document.snapshot().tree is not None  # type: ignore[union-attr]
+    assert parsed == [False, False]
+    for document in (c, b):
+        typed(document, 1)
+        assert document.snapshot().tree is not None  # type: ignore[union-attr]
+    assert parsed == [False, False, False, True]
+    typed(a, 1)
+    assert a.snapshot().tree.root_node.end_byte == 7  # type: ignore[union-attr]
+    assert parsed == [False, False, False, True, False]
+
+
+def test_a_snapshot_and_what_was_made_of_it_go_with_the_last_who_has_it() -> None:
+    document = Documents().open("file:///a.py", 1, "python", "x = 1\n")
+    assert document is not None
+    first = document.snapshot()
+    assert first.tree is not None and document.snapshot() is first
+    held = weakref.ref(first)
+    del first
+    assert held() is None and document.snapshot().text == "x = 1\n"

@@ -14,6 +14,7 @@ import dataclasses
 import itertools
 import logging
 import re
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,7 @@ from lsp_server.text import languages, magics, syntax
 from lsp_server.text.languages import language_of
 from lsp_server.text.lines import Edit, Lines, Point, count_chars, count_units, line_end, line_starts, moved_starts
 from lsp_server.text.notebooks import Cells, Notebooks
-from lsp_server.text.trees import TreeEdit, Trees
+from lsp_server.text.trees import Shelf, TreeEdit, Trees
 from lsp_server.text.uris import is_of_notebook, key_of
 
 if TYPE_CHECKING:
@@ -122,16 +123,14 @@ class Document:
 
     is_cell = False  # of a notebook
 
-    def __init__(self, uri: str, version: int, language: str, text: str, encoding: str, max_bytes: int) -> None:
+    def __init__(self, uri: str, version: int, trees: Trees, text: str, encoding: str, max_bytes: int) -> None:
         """Take the text of `didOpen`; a text over `max_bytes` is not kept at all."""
         self.uri, self.client_uri = key_of(uri), uri
-        self.version = version
-        self.language = language
-        self.max_bytes = max_bytes
+        self.version, self.language, self.max_bytes = version, trees.language, max_bytes
         self.last_use = 0  # the larger the later
         self._encoding = encoding
-        self._trees = Trees(language)
-        self._snapshot: Snapshot | None = None
+        self._trees = trees
+        self._snapshot: weakref.ref[Snapshot] | None = None  # for as long as somebody has it: it may hold a tree
         self._replace(text)
 
     def _replace(self, text: str) -> None:
@@ -207,11 +206,13 @@ class Document:
         return start + count_chars(self._text[start : line_end(self._text, start)], column, self._encoding)
 
     def snapshot(self) -> Snapshot:
-        """Return this version; the same one until the next change."""
-        if self._snapshot is None:
+        """Return this version; the same one until the next change, as long as somebody has it."""
+        found = self._snapshot() if self._snapshot else None
+        if found is None:
             where = self._lines, self._encoding, self._trees, self._trees.number, self.client_uri
-            self._snapshot = Snapshot(self.uri, self.version, self._text, self.language, *where, self.is_cell)
-        return self._snapshot
+            found = Snapshot(self.uri, self.version, self._text, self.language, *where, self.is_cell)
+            self._snapshot = weakref.ref(found)
+        return found
 
 
 class Documents:
@@ -219,11 +220,11 @@ class Documents:
 
     def __init__(self, encoding: str = "utf-16", max_bytes: int = 1_000_000) -> None:
         """Start with none; positions are in the encoding negotiated at `initialize`."""
-        self.encoding = encoding
-        self.max_bytes = max_bytes
+        self.encoding, self.max_bytes = encoding, max_bytes
         self.notebooks = Notebooks()
         self._open: dict[str, Document] = {}
         self._closed: list[Snapshot] = []
+        self._shelf = Shelf()
         self._uses = itertools.count(1)
 
     def limit(self, max_bytes: int) -> None:
@@ -236,8 +237,8 @@ class Documents:
         """Take a document that the editor opened (again); None, and not taken, where MAX_OPEN others are open."""
         if len(self._open) >= MAX_OPEN and key_of(uri) not in self._open:
             return None
-        language = language_of(language_id, uri)
-        document = Document(uri, version, language, text, self.encoding, self.max_bytes)
+        trees = Trees(language_of(language_id, uri), self._shelf)
+        document = Document(uri, version, trees, text, self.encoding, self.max_bytes)
         document.is_cell = is_cell or is_of_notebook(uri)
         document.last_use = next(self._uses)
         self._open[document.uri] = document

@@ -19,6 +19,7 @@ import time
 from lsp_server.suggest.holes import plan_at
 from lsp_server.text.documents import Document
 from lsp_server.text.lines import Edit
+from lsp_server.text.trees import Trees
 
 MODULES = ("argparse", "typing", "inspect", "subprocess", "tarfile", "zipfile", "pathlib", "logging", "unittest.mock")
 KEYS = {"letter": "a", "line break": "\n    ", "bracket": "(", "quote": '"', "three quotes": '"""'}
@@ -49,7 +50,7 @@ def keystroke(document: Document, version: int, edit: Edit, offset: int) -> tupl
 
 def measure(text: str, key: str, n: int) -> list[tuple[float, float, float]]:
     """Type `key` at `n` places of code, and delete it again."""
-    document = Document("file:///bench.py", 0, "python", text, "utf-32", 10_000_000)
+    document = Document("file:///bench.py", 0, Trees("python"), text, "utf-32", 10_000_000)
     opened = document.snapshot()
     assert opened.tree is not None
     starts = opened.lines

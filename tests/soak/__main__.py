@@ -28,6 +28,7 @@ from tests.soak.world import World, world_in
 GROWTH = 0.05
 EVERY_S = 5.0  # looks at memory
 SETTLED_S = 20.0  # the start, as threads and descriptors count: everybody has typed for a while
+REST_S = 0.5  # before memory is compared
 ROUND_S = 300.0  # in which each trouble comes once; a sixth of a shorter run
 
 
@@ -70,10 +71,14 @@ class Run:
         self.faults += self.world.end()
 
     def settled(self) -> dict[str, Sample]:
-        """What the servers are when everybody has the files as they are on disk, and has asked in each."""
-        for user in self.world.users.values():
-            user.settle()
-        return {name: sample(user.server.pid) for name, user in self.world.users.items()}
+        """What each server is when its user has the files as they are on disk, has asked in each, and rests."""
+        found = {}
+        for name, user in self.world.users.items():
+            with user.quiet:
+                user.settle()
+                time.sleep(REST_S)  # a run that was answered ends
+                found[name] = sample(user.server.pid)
+        return found
 
     def watch(self) -> None:
         """Look at the servers now and then."""
