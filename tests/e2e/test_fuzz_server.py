@@ -78,7 +78,7 @@ def messages(draw: st.DrawFn) -> bytes:
         for key in path:
             inner = inner[key]
         if draw(st.booleans()):
-            inner[last] = draw(value)
+            inner[last] = copy.deepcopy(draw(value))  # what is odd is shared, and may be changed in its turn
         else:
             del inner[last]
     body = json.dumps(message).encode()
