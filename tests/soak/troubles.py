@@ -141,13 +141,14 @@ def little_memory(world: World) -> str:
     used = int(Path(f"/proc/{server.pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.prlimit(server.pid, resource.RLIMIT_AS, (used + 4_000_000, before[1]))
     others = [Page(f"file:///little{n}.py", "python", STATEMENT * 20_000) for n in range(10)]
+    ended = False
     try:
         for other in others:
             server.wire.notify("textDocument/didOpen", {"textDocument": other.item()})
             server.wire.call("textDocument/inlineCompletion", asked(other, 10))
-    except EOFError:
-        pass
-    if server.wire.ended:
+    except (EOFError, BrokenPipeError):  # seen by the reader, or by the writer first
+        ended = True
+    if ended or server.wire.ended:
         status = server.process.wait(20)
         server.close()
         assert not living(server.mark), "something was left behind"
