@@ -76,6 +76,7 @@ class Engine:
         self.recall_above = RECALL_ABOVE
         self.encoded_tokens = 0
         self.context_tokens = 0  # of all requests; those that were not cached are `encoded_tokens`
+        self.encode_cpu_s = 0.0  # of this process while they were encoded, all its threads
         n_rows = backend.config.max_context + CANVAS_ROWS
         self.contexts = Contexts(lambda: backend.new_cache(n_rows))  # of the backend alone: an engine in a circle stays
 
@@ -125,6 +126,7 @@ class Engine:
         other = copy.copy(self)
         other.backend = self.backend.beside()
         other.encoded_tokens = other.context_tokens = 0
+        other.encode_cpu_s = 0.0
         return other
 
     @property
@@ -204,7 +206,9 @@ class Engine:
             if stopped():
                 return False
             piece = list(context.ids[kept : kept + (ENCODE_ROWS // block * block or ENCODE_ROWS)])
+            began_s = time.process_time()
             self.backend.encode(piece, cache)
+            self.encode_cpu_s += time.process_time() - began_s
             self.encoded_tokens += len(piece)
             kept += len(piece)
         return True

@@ -84,8 +84,11 @@ class RemoteEngine:
 
     def _post(self, path: str, request: InfillRequest) -> Exchange:
         """Send a request to the replica that has the document's context; the document's name does not go out."""
-        key = hashlib.sha256(self._secret + request.path.encode("utf-8", "replace")).hexdigest()[:32]
-        return self.link.start("POST", path, request_body(within(request), self.model), key)
+        return self.link.start("POST", path, request_body(within(request), self.model), self.key_of(request.path))
+
+    def key_of(self, path: str) -> str:
+        """What a document is called on the way."""
+        return hashlib.sha256(self._secret + path.encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def lines_of(
