@@ -1,8 +1,9 @@
-"""One model and those who wait for it: threads that answer requests in turn, for an event loop that streams drafts.
+"""One model and those who wait for it: threads that answer requests one by one, for an event loop that streams drafts.
 
 Rule: `submit` refuses at once what is too much (`Refused`) instead of letting it wait for ever. Who stops listening is
-seen before the next forward pass, and the passes that ran after that are counted. No request ends a thread. Each of
-`batch` threads has an engine beside the others' and one request: their passes run together where they meet.
+seen before the next forward pass, and the passes that ran after that are counted. The newest request comes first. No
+request ends a thread. Each of `batch` threads has an engine beside the others' and one request: their passes run
+together where they meet.
 
     replica = Replica(engine, Limits(), Metrics(), batch=4); replica.start()
     async for draft in replica.submit(request, "ada").drafts(): ...
@@ -210,7 +211,10 @@ class Replica:
             job.say(None)
 
     def _next(self, engine: Engine) -> Job | None:
-        """Wait for a job for an engine; None at the end."""
+        """Wait for a job for an engine; None at the end.
+
+        The newest comes first: whoever has waited longer is the likelier to press a key before there is a draft.
+        """
         with self._changed:
             while not self._waiting and not self._ending:
                 self._changed.wait()
@@ -218,7 +222,7 @@ class Replica:
                 for job in self._waiting:
                     job.say(None)
                 return None
-            job = next((job for job in self._waiting if not job.ahead), self._waiting[0])
+            job = next((job for job in reversed(self._waiting) if not job.ahead), self._waiting[0])
             self._waiting.remove(job)
             self._running.append(job)
             job.engine = engine
@@ -228,6 +232,7 @@ class Replica:
     def _answer(self, job: Job, engine: Engine, before: dict[str, float]) -> None:
         """Run a job to its end, its deadline or its client's."""
         job.waited_s = time.perf_counter() - job.arrived_s
+        self.metrics.add("begun")
         self.metrics.add("waited_seconds", job.waited_s)
         left_ms = (job.request.deadline_ms or 0.0) - job.waited_s * 1000
         request = dataclasses.replace(job.request, deadline_ms=left_ms)
@@ -274,6 +279,6 @@ def spent(engine: Engine) -> dict[str, float]:
         "context_tokens": engine.context_tokens,
         "encoded_tokens": engine.encoded_tokens,
         "work_seconds": time.perf_counter(),
-        "work_cpu_seconds": time.process_time(),
+        "work_cpu_seconds": time.thread_time(),
         "encode_cpu_seconds": engine.encode_cpu_s,
     }

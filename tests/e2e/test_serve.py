@@ -118,6 +118,26 @@ def test_a_newer_request_of_a_document_ends_the_older_ones_of_that_user_and_docu
     assert served.count("most_passes_after_cancel") <= 1
 
 
+def test_of_those_that_wait_the_newest_is_answered_first(tmp_path: Path) -> None:
+    script, noted = Script(tmp_path), tmp_path / "asked"
+    script.says(*RULES, rule("other = ", "x"), asked=str(noted))
+    with local(script.options) as served:
+        runs, response = served.begin("long = ")
+        response.readline()
+        waiting = []
+        for n, prefix in enumerate(("first = ", "other = "), 1):
+            waiting.append(served.connect())
+            body = request_body(InfillRequest(prefix, ""))
+            waiting[-1].request("POST", "/v1/infill", body, served.headers())
+            until(served, "waiting", n)
+        runs.close()
+        response.close()
+        for connection in waiting:
+            assert connection.getresponse().read().endswith(b"\n")
+    asked = [json.loads(line)["prefix"] for line in noted.read_text().splitlines()]
+    assert asked == ["long = ", "other = ", "first = "]
+
+
 def test_an_engine_that_fails_is_a_line_without_its_reason_and_the_next_request_is_answered(served: Service) -> None:
     lines = served.infill("bad = ").lines
     assert lines[-1] == {"error": "the engine failed on this request; the server's log says how"}
