@@ -60,8 +60,22 @@ def test_what_was_measured_stands_beside_what_is_simulated_of_the_same_costs(
     head, _, *rows = capsys.readouterr().out.splitlines()
     assert head.startswith("20 typists on replicas of [11, 9]; pass_ms 10, encode_ms 0.1")
     assert [row.split()[:2] for row in rows] == [[name, "77.7"] for name in FIGURES + COUNTS]
-    runs = [figures(Machine([11, 9], 2, COSTS, TYPING, seed).run(10)) for seed in range(SEEDS)]
+    runs = [figures(Machine([11, 9], 2, COSTS, TYPING, seed).run(10), 20, 10) for seed in range(SEEDS)]
     assert float(rows[0].split()[2]) == sorted(run["first_p50_ms"] for run in runs)[SEEDS // 2]
+
+
+def test_a_team_is_simulated_with_the_costs_that_were_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "team.txt").write_text(printed(pass_ms=40.0))
+    options = ["--typists", "5", "--replicas", "1"]
+    assert main([*options, "--costs", str(tmp_path / "team.txt")]) == 0
+    of_file = json.loads(capsys.readouterr().out)
+    costs = Costs(**{**vars(COSTS), "pass_ms": 40.0, "typist_ms": 0.0, "way_ms": Costs.way_ms})
+    assert of_file == team(5, 1, costs, TYPING)
+    assert main([*options, "--costs", str(tmp_path / "team.txt"), "--pass-ms", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["first_p50_ms"] < of_file["first_p50_ms"] - 30
+    assert main(["--costs", str(tmp_path / "none")]) == 2
 
 
 def test_a_run_of_another_kind_is_not_compared() -> None:

@@ -23,10 +23,12 @@ from diffusion.serve.machine import Costs, Machine, Seen, Typing
 
 RING = 100  # points of a replica on the router's ring
 SEEDS = 9  # simulations of what was measured
-FIGURES = tuple(f"{which}_p{percent}_ms" for which in ("first", "final") for percent in (50, 90, 99))
+TIMES = tuple(f"{which}_p{percent}_ms" for which in ("first", "final") for percent in (50, 90, 99))
+FIGURES = (*TIMES, "drafts_a_minute")  # first drafts, of each typist
 COUNTS = ("keys", "requests", "passes", "encoded_tokens", "busy_s", "refused", "late")
 SAMPLED = 24  # replicas that are simulated of many; their typists are drawn as the ring deals them out
 CORES = 2.0  # of the machine that a replica has to itself
+OPTIONS = ("pass_ms", "encode_ms", "job_ms", "http_ms", "proxy_ms", "rest_share", "way_ms", "elsewhere_share")
 
 
 def loads(typists: int, replicas: int, seed: int) -> list[int]:
@@ -44,11 +46,12 @@ def loads(typists: int, replicas: int, seed: int) -> list[int]:
     return counts
 
 
-def figures(seen: Seen) -> dict[str, float]:
-    """What typists saw, under the names that `mezzotint bench team` uses."""
+def figures(seen: Seen, typists: int, seconds: float) -> dict[str, float]:
+    """What typists saw in so long a run, under the names that `mezzotint bench team` uses."""
+    drafts = len(seen.first_ms) * 60 / seconds / max(1, typists)
     times = {"first": seen.first_ms, "final": seen.final_ms}
     found = {f"{which}_p{p}_ms": percentile(values, p) for which, values in times.items() for p in (50, 90, 99)}
-    return {**found, **{name: round(getattr(seen, name), 1) for name in COUNTS}}
+    return {**found, "drafts_a_minute": round(drafts, 1), **{name: round(getattr(seen, name), 1) for name in COUNTS}}
 
 
 def team(
@@ -64,7 +67,7 @@ def team(
     return {
         "typists": typists,
         "replicas": replicas,
-        **{name: value for name, value in figures(seen).items() if name in FIGURES},
+        **{name: value for name, value in figures(seen, sum(drawn), seconds).items() if name in FIGURES},
         "busy_share": round(seen.busy_s / len(drawn) / seconds, 2),
         "refused_share": round(seen.refused / max(1, seen.requests), 4),
         "fullest_typists": counts[-1],
@@ -103,23 +106,29 @@ def of_run(run: Mapping[str, Any]) -> tuple[Costs, Typing]:
     return Costs(**costs, way_ms=0.0), Typing(**typing)
 
 
-def compared(printed: str) -> Iterator[str]:
-    """Lines of a table: what was measured beside what is simulated of the same times; ValueError if that cannot be.
+def runs_of(printed: str) -> tuple[dict[str, Any], list[tuple[dict[str, Any], Costs, Typing]]]:
+    """What `mezzotint bench team` printed, and of each run that is like this model its costs and typing; or ValueError.
 
-    `printed`: what `mezzotint bench team` printed. A run whose model answered several requests at once, whose documents
-    went to any replica, or whose replica was killed is another model's.
+    A run whose model answered several requests at once, whose documents went to any replica, or whose replica was
+    killed is another model's.
     """
     try:
         told = json.loads(printed.strip().splitlines()[-1])
         runs = [run for run in told["runs"] if run["batch"] == 1 and run["by_document"] and not run["killed"]]
-        known = [(run, *of_run(run), run["documents"]) for run in runs]
-        cores, seconds = told["cores"], told["seconds"]
+        return told, [(run, *of_run(run)) for run in runs if told["cores"] and told["seconds"] and run["documents"]]
     except (IndexError, KeyError, TypeError, ValueError):
         raise ValueError(
             "the last line is not what `mezzotint bench team` prints, or too little was answered"
         ) from None
-    for run, costs, typing, documents in known:
-        found = [figures(Machine(documents, cores, costs, typing, seed).run(seconds)) for seed in range(SEEDS)]
+
+
+def compared(printed: str) -> Iterator[str]:
+    """Lines of a table: what was measured beside what is simulated of the same costs; ValueError if that cannot be."""
+    told, runs = runs_of(printed)
+    for run, costs, typing in runs:
+        documents, seconds = run["documents"], told["seconds"]
+        machines = [Machine(documents, told["cores"], costs, typing, seed) for seed in range(SEEDS)]
+        found = [figures(machine.run(seconds), sum(documents), seconds) for machine in machines]
         yield f"{run['users']} typists on replicas of {documents}; {shown(costs)}"
         yield f"{'':16}{'measured':>10}{'simulated':>11}   the least and the most of {SEEDS} simulations"
         for name in FIGURES + COUNTS:
@@ -137,11 +146,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m diffusion.serve.simulate", description=__doc__)
     parser.add_argument("--typists", default="20,1000,100000", metavar="N,N", help="(%(default)s)")
     parser.add_argument("--replicas", type=int, help="so many; else the fewest that keep to --within-ms")
-    parser.add_argument("--measured", metavar="FILE", help="what `mezzotint bench team` printed; - is stdin")
-    for name in ("pass_ms", "encode_ms", "job_ms", "http_ms", "proxy_ms", "rest_share", "way_ms"):
-        default = getattr(Costs, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=default, help="(%(default)s)")
-    parser.add_argument("--elsewhere", type=float, default=Typing.elsewhere_share, help="(%(default)s)")
+    parser.add_argument("--measured", metavar="FILE", help="compare with what `mezzotint bench team` printed")
+    parser.add_argument("--costs", metavar="FILE", help="take costs and typing of the first run that it printed there")
+    for name in OPTIONS:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, help="instead of what is measured")
     parser.add_argument("--within-ms", type=float, default=200, help="nine in ten first drafts (%(default)s)")
     return parser
 
@@ -151,12 +159,31 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     if args.measured:
         return compare(args.measured)
-    costs = Costs(**{each.name: getattr(args, each.name) for each in fields(Costs) if hasattr(args, each.name)})
-    typing = replace(Typing(), elsewhere_share=args.elsewhere)
+    try:
+        costs, typing = given(args)
+    except (OSError, ValueError) as error:
+        print(f"simulate: {error}", file=sys.stderr)
+        return 2
     for typists in map(int, args.typists.split(",")):
         replicas = args.replicas or fewest(typists, costs, typing, args.within_ms)
         print(json.dumps(team(typists, replicas, costs, typing)), flush=True)
     return 0
+
+
+def given(args: argparse.Namespace) -> tuple[Costs, Typing]:
+    """Costs and typing as the command line says; typists have machines of their own, `way_ms` away."""
+    costs, typing = Costs(), Typing()
+    if args.costs:
+        _, runs = runs_of(Path(args.costs).read_text(encoding="utf-8"))
+        if not runs:
+            raise ValueError(f"{args.costs} has no run of one request at a time, with documents that stay")
+        _, costs, typing = runs[0]
+    said = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
+    of_costs = {name: value for name, value in said.items() if name != "elsewhere_share"}
+    return (
+        replace(costs, **{"typist_ms": 0.0, "way_ms": Costs.way_ms, **of_costs}),
+        replace(typing, elsewhere_share=said.get("elsewhere_share", typing.elsewhere_share)),
+    )
 
 
 def compare(file: str) -> int:

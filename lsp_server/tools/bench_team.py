@@ -148,7 +148,7 @@ def measure(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
             told, documents = counted(typists, args.replicas)
     return {
         **plan._asdict(),
-        **counts.seen(args.seconds),
+        **counts.seen(plan.users, args.seconds),
         **work(told, len(counts.final_ms)),
         **around(cpu, idle, told, counts.requests, args.seconds),
         **{f"{kind}_cpu_s": used for kind, used in cpu.items()},

@@ -3,7 +3,7 @@
 Rule: counts from any thread. The figures under the names of `diffusion.serve.simulate.Costs` and `Typing` are what the
 simulation takes: processor time, not time on a clock, so that they are the same on a busy machine.
 
-    counts = Counts(); counts.add(requests=1, first_ms=40.0); counts.seen(60)["first_p50_ms"]
+    counts = Counts(); counts.add(requests=1, first_ms=40.0); counts.seen(1, 60)["first_p50_ms"]
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Counts:
                 now = getattr(self, name)
                 setattr(self, name, [*now, value] if isinstance(now, list) else now + value)
 
-    def seen(self, seconds: float) -> dict[str, float | None]:
-        """What typists saw in a run of so many seconds."""
+    def seen(self, users: int, seconds: float) -> dict[str, float | None]:
+        """What so many typists saw in so many seconds."""
         found: dict[str, float | None] = {}
         for name, values in (("first", self.first_ms), ("final", self.final_ms)):
             for percent in (50, 90, 99):
                 found[f"{name}_p{percent}_ms"] = percentile(values, percent)
-        found["answered_per_s"] = round(len(self.final_ms) / seconds, 2)
+        found["drafts_a_minute"] = round(len(self.first_ms) * 60 / seconds / users, 1)
         found["asked_share"] = round(self.requests / max(1, self.keys), 3)
         return {**found, **{name: getattr(self, name) for name in SHOWN}}
 
