@@ -147,7 +147,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--typists", default="20,1000,100000", metavar="N,N", help="(%(default)s)")
     parser.add_argument("--replicas", type=int, help="so many; else the fewest that keep to --within-ms")
     parser.add_argument("--measured", metavar="FILE", help="compare with what `mezzotint bench team` printed")
-    parser.add_argument("--costs", metavar="FILE", help="take costs and typing of the first run that it printed there")
+    parser.add_argument("--costs", metavar="FILE", help="take costs and typing of the last such run that it printed there")
     for name in OPTIONS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, help="instead of what is measured")
     parser.add_argument("--within-ms", type=float, default=200, help="nine in ten first drafts (%(default)s)")
@@ -177,7 +177,7 @@ def given(args: argparse.Namespace) -> tuple[Costs, Typing]:
         _, runs = runs_of(Path(args.costs).read_text(encoding="utf-8"))
         if not runs:
             raise ValueError(f"{args.costs} has no run of one request at a time, with documents that stay")
-        _, costs, typing = runs[0]
+        _, costs, typing = runs[-1]
     said = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
     of_costs = {name: value for name, value in said.items() if name != "elsewhere_share"}
     return (
