@@ -147,7 +147,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--typists", default="20,1000,100000", metavar="N,N", help="(%(default)s)")
     parser.add_argument("--replicas", type=int, help="so many; else the fewest that keep to --within-ms")
     parser.add_argument("--measured", metavar="FILE", help="compare with what `mezzotint bench team` printed")
-    parser.add_argument("--costs", metavar="FILE", help="take costs and typing of the last such run that it printed there")
+    parser.add_argument(
+        "--costs", metavar="FILE", help="take costs and typing of the last such run that it printed there"
+    )
     for name in OPTIONS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, help="instead of what is measured")
     parser.add_argument("--within-ms", type=float, default=200, help="nine in ten first drafts (%(default)s)")
