@@ -76,6 +76,7 @@ class Engine:
         self.recall_above = RECALL_ABOVE
         self.encoded_tokens = 0
         self.context_tokens = 0  # of all requests; those that were not cached are `encoded_tokens`
+        self.encode_cpu_s = 0.0  # of the calling thread while they were encoded
         n_rows = backend.config.max_context + CANVAS_ROWS
         self.contexts = Contexts(lambda: backend.new_cache(n_rows))  # of the backend alone: an engine in a circle stays
 
@@ -125,6 +126,7 @@ class Engine:
         other = copy.copy(self)
         other.backend = self.backend.beside()
         other.encoded_tokens = other.context_tokens = 0
+        other.encode_cpu_s = 0.0
         return other
 
     @property
@@ -184,12 +186,7 @@ class Engine:
                 yield from self.backend.verdict(cache, canvas, policy, request, cancelled)
 
     def _lay_out(self, request: InfillRequest) -> Context:
-        rows, sides = self.backend.config.max_context, (request.prefix, request.suffix)
-        if self.backend.config.in_place:
-            return in_place(self.tokenizer, rows, *sides)
-        if self.tokenizer.vocabulary.middle != NONE:
-            return in_front(self.tokenizer, rows, *sides)
-        return lay_out(self.tokenizer, self.layout, *sides, request.other_files)
+        return context_of(request, self.backend.config, self.tokenizer, self.layout)
 
     def _encode(self, context: Context, cache: Cache, stopped: Callable[[], bool]) -> bool:
         """Encode what is not cached; False when `stopped` meanwhile, with what was encoded kept."""
@@ -204,10 +201,22 @@ class Engine:
             if stopped():
                 return False
             piece = list(context.ids[kept : kept + (ENCODE_ROWS // block * block or ENCODE_ROWS)])
+            began_s = time.thread_time()
             self.backend.encode(piece, cache)
+            self.encode_cpu_s += time.thread_time() - began_s
             self.encoded_tokens += len(piece)
             kept += len(piece)
         return True
+
+
+def context_of(request: InfillRequest, config: ModelConfig, tokenizer: Tokenizer, layout: Layout) -> Context:
+    """The context of a request, as a model of this kind wants it."""
+    rows, sides = config.max_context, (request.prefix, request.suffix)
+    if config.in_place:
+        return in_place(tokenizer, rows, *sides)
+    if tokenizer.vocabulary.middle != NONE:
+        return in_front(tokenizer, rows, *sides)
+    return lay_out(tokenizer, layout, *sides, request.other_files)
 
 
 def load_backend(folder: ModelFolder, device: str, threads: int | None, backend: str) -> Backend:

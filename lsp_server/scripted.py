@@ -75,6 +75,7 @@ class ScriptedEngine:
     def __init__(self, script: Callable[[], Script], model: str = "script") -> None:
         self.script = script
         self.forward_passes = self.context_tokens = self.encoded_tokens = 0
+        self.encode_cpu_s = 0.0
         self.info: dict[str, object] = {"model": model, "backend": "script", "device": "cpu"}
 
     @classmethod

@@ -11,7 +11,7 @@ import pytest
 
 from diffusion.backends.fallback import Fallback
 from diffusion.backends.link import Address, Link, RemoteError
-from diffusion.backends.remote import RemoteEngine, within
+from diffusion.backends.remote import UNSEEN, RemoteEngine, within
 from diffusion.request import Draft, InfillRequest, Start
 from diffusion.wire import MAX_LINE_BYTES, MAX_TEXT_CHARS, read_request
 from lsp_server.scripted import Rule, Script, ScriptedEngine
@@ -56,6 +56,47 @@ def test_drafts_and_passes_come_from_the_server() -> None:
         drafts = list(engine.infill(REQUEST, never))
     assert [(draft.text, draft.done) for draft in drafts] == [("from there", False), ("from there", True)]
     assert engine.forward_passes == 3
+
+
+def unseen(engine: RemoteEngine, server: FakeServer) -> None:
+    """Ask as often as a typist does before it is clear that keys are faster than drafts."""
+    for n in range(1, UNSEEN + 1):
+        assert list(engine.infill(REQUEST, lambda n=n: len(server.asked) >= n)) == []  # type: ignore[misc]
+
+
+def says_after(server_says: list[Callable[[Asked], object]]) -> Callable[[Asked], object]:
+    return lambda asked: server_says[-1](asked)
+
+
+def waits(asked: Asked) -> None:
+    asked.begin()
+    asked.gone()
+
+
+def test_keys_that_are_faster_than_drafts_ask_no_more_and_a_pause_does() -> None:
+    answers: list[Callable[[Asked], object]] = [waits]
+    with fake_server(says_after(answers)) as server:
+        engine = remote(server)
+        unseen(engine, server)
+        for _ in range(5):
+            looks = iter((False, True))
+            assert list(engine.infill(REQUEST, lambda: next(looks, True))) == []  # noqa: B023
+        assert len(server.asked) == engine.sent == UNSEEN
+        answers.append(sharpens)
+        assert texts(engine.infill(REQUEST, never)) == ["from there", "from there"]
+
+
+def test_a_draft_that_was_seen_lets_keys_ask_at_once_again() -> None:
+    answers: list[Callable[[Asked], object]] = [waits]
+    with fake_server(says_after(answers)) as server:
+        engine = remote(server)
+        unseen(engine, server)
+        answers.append(sharpens)
+        list(engine.infill(REQUEST, never))
+        answers.append(waits)
+        n = len(server.asked) + 1
+        assert list(engine.infill(REQUEST, lambda: len(server.asked) >= n)) == []
+        assert len(server.asked) == n
 
 
 def test_what_is_sent_is_the_request_the_token_and_a_key_that_names_nothing() -> None:

@@ -26,6 +26,8 @@ from diffusion.wire import MAX_BODY_BYTES, MAX_CHUNKS, MAX_NAME_CHARS, MAX_TEXT_
 POLL_S = 0.005  # between two looks at `cancelled`
 HELLO_S = 3.0  # how long the server may take to say what it has
 GRACE_MS = 300  # behind the deadline, for the way
+UNSEEN = 6  # requests in a row that were cancelled before their first draft: keys are faster than the server
+PAUSE_S = 0.3  # then the next one goes out when the typist stops for so long
 TOLD = {"policy": str, "other_tokens": int, "max_context": int, "parameters": int, "weights": str}
 
 
@@ -37,6 +39,8 @@ class RemoteEngine:
         self.forward_passes = 0
         self.last_line = b""  # with what the server adds to the last draft: what it cost
         self.info: dict[str, object] = {}
+        self.sent = 0  # requests for drafts that went out
+        self._unseen = 0
         self._secret = secrets.token_bytes(16)
 
     @property
@@ -58,7 +62,23 @@ class RemoteEngine:
         self.info = {"model": name, "backend": "remote", "device": self.where, **known}
 
     def infill(self, request: InfillRequest, cancelled: Callable[[], bool], owner: str = "") -> Iterator[Draft]:
-        """Drafts as they come; ends without a done one when cancelled, and with a RemoteError when it breaks off."""
+        """Drafts as they come; ends without a done one when cancelled, and with a RemoteError when it breaks off.
+
+        Where keys come faster than drafts, only a pause asks: what every key asks would be answered to nobody.
+        """
+        if self._unseen >= UNSEEN and not paused(cancelled):
+            return
+        self.sent, self._unseen = self.sent + 1, self._unseen + 1
+        try:
+            for draft in self._drafts(request, cancelled):
+                self._unseen = 0
+                yield draft
+        except RemoteError:
+            self._unseen = 0
+            raise
+
+    def _drafts(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
+        """Ask at once."""
         deadline_ms = None if request.deadline_ms is None else request.deadline_ms + GRACE_MS
         exchange = self._post("/v1/infill", request)
         passes = 0
@@ -84,8 +104,19 @@ class RemoteEngine:
 
     def _post(self, path: str, request: InfillRequest) -> Exchange:
         """Send a request to the replica that has the document's context; the document's name does not go out."""
-        key = hashlib.sha256(self._secret + request.path.encode("utf-8", "replace")).hexdigest()[:32]
-        return self.link.start("POST", path, request_body(within(request), self.model), key)
+        return self.link.start("POST", path, request_body(within(request), self.model), self.key_of(request.path))
+
+    def key_of(self, path: str) -> str:
+        """What a document is called on the way."""
+        return hashlib.sha256(self._secret + path.encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def paused(cancelled: Callable[[], bool]) -> bool:
+    """Wait for a pause; False if a cancellation comes first."""
+    until_s = time.perf_counter() + PAUSE_S
+    while not cancelled() and time.perf_counter() < until_s:
+        time.sleep(POLL_S)
+    return not cancelled()
 
 
 def lines_of(

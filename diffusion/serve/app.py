@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 BODY_S = 10.0  # how long a body may take to come
 VERSION_HEADER = "Mezzotint-Protocol"
 REPLICA_HEADER = "Mezzotint-Replica"
+DOCUMENT_HEADER = "X-Session-Id"
 NO_TOKEN = "a token is needed: Authorization: Bearer TOKEN"
 WRONG_TOKEN = "this token is nobody's; who runs the server gives you another"
 
@@ -100,7 +101,8 @@ class App:
         """Drafts, a line each."""
         asked = wire.read_request(await body_of(request, wire.MAX_BODY_BYTES))
         self.of_model(asked.model)
-        return Lines(drafts_of(self.replica.submit(asked.request, user)), self.headers)
+        document = request.headers.get(DOCUMENT_HEADER, "")
+        return Lines(drafts_of(self.replica.submit(asked.request, user, document=document)), self.headers)
 
     async def prepare(self, request: Request, user: str) -> Response:
         """Encode a context ahead of time; nothing where something else is to be done."""

@@ -1,8 +1,9 @@
-"""One model and those who wait for it: threads that answer requests in turn, for an event loop that streams drafts.
+"""One model and those who wait for it: threads that answer requests one by one, for an event loop that streams drafts.
 
 Rule: `submit` refuses at once what is too much (`Refused`) instead of letting it wait for ever. Who stops listening is
-seen before the next forward pass, and the passes that ran after that are counted. No request ends a thread. Each of
-`batch` threads has an engine beside the others' and one request: their passes run together where they meet.
+seen before the next forward pass, and the passes that ran after that are counted. The newest request comes first. No
+request ends a thread. Each of `batch` threads has an engine beside the others' and one request: their passes run
+together where they meet.
 
     replica = Replica(engine, Limits(), Metrics(), batch=4); replica.start()
     async for draft in replica.submit(request, "ada").drafts(): ...
@@ -34,6 +35,7 @@ class Engine(Protocol):
 
     encoded_tokens: int
     context_tokens: int
+    encode_cpu_s: float
     info: dict[str, object]
 
     @property
@@ -58,6 +60,7 @@ class EngineFailedError(Exception):
 class Job:
     """A request on its way, made on the event loop that reads its drafts.
 
+    `document`: what the client calls the document; "" is no document's.
     `context_tokens`, `encoded_tokens`, `waited_s`: what it cost, once its last draft is there. `engine`: what runs it.
     `passes_at_stop`: forward passes that were counted there when its client went.
     """
@@ -66,6 +69,7 @@ class Job:
     user: str
     leave: Callable[[Job], None]
     ahead: bool = False
+    document: str = ""
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     said: asyncio.Queue[Draft | Exception | None] = field(default_factory=asyncio.Queue)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -120,11 +124,16 @@ class Replica:
         """Whether requests are answered."""
         return all(thread.is_alive() for thread in self._threads) and not self._ending
 
-    def submit(self, request: InfillRequest, user: str, ahead: bool = False) -> Job:
-        """Queue a request; `Refused` says why not. What is asked ahead gives way to all that somebody waits for."""
+    def submit(self, request: InfillRequest, user: str, ahead: bool = False, document: str = "") -> Job:
+        """Queue a request; `Refused` says why not. What is asked ahead gives way to all that somebody waits for.
+
+        An older request of the same user and document ends: nobody waits for it, though its client's leaving may
+        be on its way still.
+        """
         request = dataclasses.replace(request, deadline_ms=self._deadline(request))
-        job = Job(request, user, self._left, ahead)
+        job = Job(request, user, self._left, ahead, document)
         with self._changed:
+            self._supersede(job)
             if why := self._refusal(job):
                 self.metrics.add("refused")
                 raise why
@@ -156,6 +165,17 @@ class Replica:
             return Refused(429, f"{self.limits.per_user} of your requests are not answered yet, which is the limit")
         return None
 
+    def _supersede(self, job: Job) -> None:
+        """End older requests of a job's document."""
+        for other in (*self._waiting, *self._running):
+            same = (other.user, other.document) == (job.user, job.document)
+            if same and job.document and not (job.ahead or other.stop.is_set()):
+                self.metrics.add("superseded")
+                waits = other in self._waiting
+                self._left(other)
+                if waits:
+                    other.say(None)
+
     def _left(self, job: Job) -> None:
         """Note that nobody listens to a job any more. At most one pass follows, as the stop is set before the count."""
         with self._changed:
@@ -180,7 +200,7 @@ class Replica:
     def _work(self, engine: Engine) -> None:
         """Answer one job after the other; those that nobody waits for come last."""
         while (job := self._next(engine)) is not None:
-            before = engine.forward_passes, engine.context_tokens, engine.encoded_tokens
+            before = spent(engine)
             try:
                 self._answer(job, engine, before)
             except BaseException as error:  # also what is no Exception, as a panic of a Rust library
@@ -191,7 +211,10 @@ class Replica:
             job.say(None)
 
     def _next(self, engine: Engine) -> Job | None:
-        """Wait for a job for an engine; None at the end."""
+        """Wait for a job for an engine; None at the end.
+
+        The newest comes first: whoever has waited longer is the likelier to press a key before there is a draft.
+        """
         with self._changed:
             while not self._waiting and not self._ending:
                 self._changed.wait()
@@ -199,23 +222,25 @@ class Replica:
                 for job in self._waiting:
                     job.say(None)
                 return None
-            job = next((job for job in self._waiting if not job.ahead), self._waiting[0])
+            job = next((job for job in reversed(self._waiting) if not job.ahead), self._waiting[0])
             self._waiting.remove(job)
             self._running.append(job)
             job.engine = engine
             self.metrics.set("waiting", len(self._waiting))
             return job
 
-    def _answer(self, job: Job, engine: Engine, before: tuple[int, int, int]) -> None:
+    def _answer(self, job: Job, engine: Engine, before: dict[str, float]) -> None:
         """Run a job to its end, its deadline or its client's."""
         job.waited_s = time.perf_counter() - job.arrived_s
+        self.metrics.add("begun")
+        self.metrics.add("waited_seconds", job.waited_s)
         left_ms = (job.request.deadline_ms or 0.0) - job.waited_s * 1000
         request = dataclasses.replace(job.request, deadline_ms=left_ms)
         if job.ahead:
             engine.prepare(request, job.stop.is_set, job.user)
         for n, draft in enumerate(self._drafts(request, job, engine)):
-            job.context_tokens = engine.context_tokens - before[1]
-            job.encoded_tokens = engine.encoded_tokens - before[2]
+            job.context_tokens = engine.context_tokens - int(before["context_tokens"])
+            job.encoded_tokens = engine.encoded_tokens - int(before["encoded_tokens"])
             self._time(job, n == 0, draft.done)
             job.say(draft)
 
@@ -234,11 +259,10 @@ class Replica:
             if wanted:
                 self.metrics.observe(name, time.perf_counter() - job.arrived_s)
 
-    def _count(self, job: Job, engine: Engine, before: tuple[int, int, int]) -> None:
+    def _count(self, job: Job, engine: Engine, before: dict[str, float]) -> None:
         """Count what a job cost, and what ran after its client had gone."""
-        after = engine.forward_passes, engine.context_tokens, engine.encoded_tokens
-        for name, new, old in zip(("forward_passes", "context_tokens", "encoded_tokens"), after, before, strict=True):
-            self.metrics.add(name, new - old)
+        for name, now in spent(engine).items():
+            self.metrics.add(name, now - before[name])
         contexts: Any = getattr(engine, "contexts", None)
         self.metrics.set("contexts", len(contexts.kept) if contexts else 0)
         with self._changed:
@@ -246,3 +270,15 @@ class Replica:
         if job.passes_at_stop is not None:
             self.metrics.add("cancelled")
             self.metrics.raise_to("most_passes_after_cancel", engine.forward_passes - job.passes_at_stop)
+
+
+def spent(engine: Engine) -> dict[str, float]:
+    """What an engine's work has cost so far, under the names of the metrics."""
+    return {
+        "forward_passes": engine.forward_passes,
+        "context_tokens": engine.context_tokens,
+        "encoded_tokens": engine.encoded_tokens,
+        "work_seconds": time.perf_counter(),
+        "work_cpu_seconds": time.thread_time(),
+        "encode_cpu_seconds": engine.encode_cpu_s,
+    }

@@ -1,9 +1,9 @@
-"""What a team costs: typists and replicas as a small model, from measured times of a pass and of encoding.
+"""What a team sees and costs: simulated typists on simulated machines, from measured processor times.
 
-Rule: pure, deterministic for a seed. A replica answers one request after the other; a document stays with its replica;
-the next key cancels what still runs, at the end of its pass. The typists are those of `mezzotint bench team`.
+Rule: pure, deterministic for a seed. machine.py says what is simulated, `mezzotint bench team` measures what goes in;
+without such a measurement the defaults are those of docs/team.md.
 
-    python -m diffusion.serve.simulate --typists 1000 --replicas 25 --pass-ms 17 --encode-ms 0.75
+    python -m diffusion.serve.simulate --typists 1000 --replicas 25
     python -m diffusion.serve.simulate --measured build/team.txt     # what `mezzotint bench team` printed, beside this
 """
 
@@ -13,82 +13,22 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from statistics import quantiles
+from typing import Any
 
-ASKED_SHARE = 0.24  # of keys behind which the model is asked, where nothing runs
-KEY_S = (0.2, 0.08)
-LINE_KEYS = 20  # mean length of what is typed between two thoughts
-THOUGHT_S = 1.5
-NEW_TOKENS = 3  # of the context to encode behind a key
-MOVED_TOKENS = 120  # at the first key of a line elsewhere in the file: the near parts of the context
+from diffusion.serve.machine import Costs, Machine, Seen, Typing
+
 RING = 100  # points of a replica on the router's ring
-SEEDS = 5  # simulations of what was measured
-TIMES = ("pass_ms", "encode_ms", "way_ms", "passes_a_request")  # of a measured run, as `Costs` takes them
-FIGURES = tuple(f"{which}_p{percent}_ms" for which in ("first", "final") for percent in (50, 90, 99))
+SEEDS = 9  # simulations of what was measured
+TIMES = tuple(f"{which}_p{percent}_ms" for which in ("first", "final") for percent in (50, 90, 99))
+FIGURES = (*TIMES, "drafts_a_minute")  # first drafts, of each typist
+COUNTS = ("keys", "requests", "passes", "encoded_tokens", "busy_s", "refused", "late")
 SAMPLED = 24  # replicas that are simulated of many; their typists are drawn as the ring deals them out
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What was measured: of a pass, of encoding one context token, of the way there and back; passes of a request."""
-
-    pass_ms: float
-    encode_ms: float
-    way_ms: float = 5.0
-    passes: float = 2.3
-
-    def n_passes(self, rng: random.Random) -> int:
-        """Passes of one request: one at least, geometric above."""
-        n = 1
-        while rng.random() > 1 / self.passes:
-            n += 1
-        return n
-
-
-def keys_of(rng: random.Random, seconds: float) -> Iterator[tuple[float, float, int]]:
-    """One typist's keys: when, when the next one comes, and context tokens that are new behind it."""
-    at = rng.uniform(0, THOUGHT_S * 2)
-    while at < seconds:
-        at += rng.expovariate(1 / THOUGHT_S)
-        for number in range(1 + int(rng.expovariate(1 / LINE_KEYS))):
-            after = at + max(0.03, rng.gauss(*KEY_S))
-            yield at, after, NEW_TOKENS if number else MOVED_TOKENS
-            at = after
-
-
-def replica(typists: int, costs: Costs, seconds: float, seed: int) -> tuple[list[float], list[float], float]:
-    """Milliseconds to first drafts and to last ones, and the share of time in which the replica worked."""
-    rng = random.Random(seed)
-    keys = sorted((at, after, new, n) for n in range(typists) for at, after, new in keys_of(rng, seconds))
-    free_s, busy_s = 0.0, 0.0
-    running = [0.0] * typists  # when each typist's request is answered, as it will be unless it is cancelled
-    pending = [0] * typists  # context tokens of keys for which nothing was asked
-    first: list[float] = []
-    final: list[float] = []
-    for at, after, new, who in keys:
-        pending[who] += new
-        if running[who] <= at and rng.random() > ASKED_SHARE:
-            continue
-        start = max(free_s, at + costs.way_ms / 2000)
-        running[who] = after  # asked again at the next key, unless the answer is there by then
-        if start >= after:  # cancelled while it waits: costs nothing
-            continue
-        encode_s, pending[who] = pending[who] * costs.encode_ms / 1000, 0
-        passes = costs.n_passes(rng)
-        done = [start + encode_s + (n + 1) * costs.pass_ms / 1000 for n in range(passes)]
-        seen = [when for when in done if when + costs.way_ms / 2000 <= after]
-        ran = min(len(seen) + 1, passes)  # the pass that runs when it is cancelled is finished
-        free_s = done[ran - 1]
-        busy_s += free_s - start
-        if seen:
-            first.append((seen[0] - at) * 1000 + costs.way_ms / 2)
-        if len(seen) == passes:
-            final.append((seen[-1] - at) * 1000 + costs.way_ms / 2)
-            running[who] = seen[-1]
-    return first, final, busy_s / max(seconds, free_s)
+CORES = 2.0  # of the machine that a replica has to itself
+OPTIONS = ("pass_ms", "encode_ms", "job_ms", "http_ms", "proxy_ms", "rest_share", "way_ms", "elsewhere_share")
 
 
 def loads(typists: int, replicas: int, seed: int) -> list[int]:
@@ -106,29 +46,32 @@ def loads(typists: int, replicas: int, seed: int) -> list[int]:
     return counts
 
 
-def team(typists: int, replicas: int, costs: Costs, seconds: float = 120.0, seed: int = 0) -> dict[str, float]:
-    """What typists see, and how much the replicas have to do; of many replicas some are simulated, and the fullest."""
+def figures(seen: Seen, typists: int, seconds: float) -> dict[str, float]:
+    """What typists saw in so long a run, under the names that `mezzotint bench team` uses."""
+    drafts = len(seen.first_ms) * 60 / seconds / max(1, typists)
+    times = {"first": seen.first_ms, "final": seen.final_ms}
+    found = {f"{which}_p{p}_ms": percentile(values, p) for which, values in times.items() for p in (50, 90, 99)}
+    return {**found, "drafts_a_minute": round(drafts, 1), **{name: round(getattr(seen, name), 1) for name in COUNTS}}
+
+
+def team(
+    typists: int, replicas: int, costs: Costs, typing: Typing, seconds: float = 120.0, seed: int = 0
+) -> dict[str, float]:
+    """What typists see whose replicas have a machine each; of many replicas some are simulated, and the fullest."""
     counts = sorted(loads(typists, replicas, seed))
     drawn = random.Random(seed).sample(counts, min(SAMPLED, replicas))
-    first: list[float] = []
-    final: list[float] = []
-    busy: list[float] = []
+    seen = Seen()
     for number, count in enumerate(drawn):
-        one_first, one_final, one_busy = replica(count, costs, seconds, seed + number)
-        first, final, busy = first + one_first, final + one_final, [*busy, one_busy]
-    fullest = replica(counts[-1], costs, seconds, seed)
+        seen.add(Machine([count], CORES, costs, typing, seed + number).run(seconds))
+    fullest = Machine(counts[-1:], CORES, costs, typing, seed).run(seconds)
     return {
         "typists": typists,
         "replicas": replicas,
-        "first_p50_ms": percentile(first, 50),
-        "first_p90_ms": percentile(first, 90),
-        "first_p99_ms": percentile(first, 99),
-        "final_p50_ms": percentile(final, 50),
-        "final_p90_ms": percentile(final, 90),
-        "final_p99_ms": percentile(final, 99),
-        "busy_share": round(sum(busy) / len(busy), 2),
+        **{name: value for name, value in figures(seen, sum(drawn), seconds).items() if name in FIGURES},
+        "busy_share": round(seen.busy_s / len(drawn) / seconds, 2),
+        "refused_share": round(seen.refused / max(1, seen.requests), 4),
         "fullest_typists": counts[-1],
-        "fullest_first_p90_ms": percentile(fullest[0], 90),
+        "fullest_first_p90_ms": percentile(fullest.first_ms, 90),
     }
 
 
@@ -137,12 +80,12 @@ def percentile(values: list[float], percent: int) -> float:
     return round(quantiles(values, n=100)[percent - 1], 1) if len(values) > 1 else 0.0
 
 
-def fewest(typists: int, costs: Costs, most_ms: float, seconds: float = 60.0) -> int:
+def fewest(typists: int, costs: Costs, typing: Typing, most_ms: float, seconds: float = 60.0) -> int:
     """The fewest replicas with which nine in ten first drafts come within `most_ms`."""
     low, high = 1, max(1, typists)
     while low < high:
         middle = (low + high) // 2
-        found = team(typists, middle, costs, seconds)
+        found = team(typists, middle, costs, typing, seconds)
         if 0 < found["first_p90_ms"] <= most_ms and found["busy_share"] < 0.9:
             high = middle
         else:
@@ -150,54 +93,99 @@ def fewest(typists: int, costs: Costs, most_ms: float, seconds: float = 60.0) ->
     return low
 
 
-def compared(printed: str) -> Iterator[str]:
-    """Lines of a table: what was measured beside what is simulated of the same times; ValueError if that cannot be.
+def of_run(run: Mapping[str, Any]) -> tuple[Costs, Typing]:
+    """What a measured run says of costs and typing; KeyError, TypeError or ValueError if it does not.
 
-    `printed`: what `mezzotint bench team` printed. A run whose model answered several requests at once, or whose
-    documents went to any replica, is another model's.
+    The typists and all else share that run's cores, so that nothing on the way takes time but no core.
+    """
+    costs, typing = (
+        {each.name: run[each.name] for each in fields(kind) if each.name != "way_ms"} for kind in (Costs, Typing)
+    )
+    if min(costs["pass_ms"], costs["encode_ms"]) <= 0 or typing["passes_a_request"] < 1:
+        raise ValueError("too little was measured")
+    return Costs(**costs, way_ms=0.0), Typing(**typing)
+
+
+def runs_of(printed: str) -> tuple[dict[str, Any], list[tuple[dict[str, Any], Costs, Typing]]]:
+    """What `mezzotint bench team` printed, and of each run that is like this model its costs and typing; or ValueError.
+
+    A run whose model answered several requests at once, whose documents went to any replica, or whose replica was
+    killed is another model's.
     """
     try:
-        measured = json.loads(printed.strip().splitlines()[-1])
-        runs = [run for run in measured["runs"] if run["batch"] == 1 and run["by_document"]]
-        replicas, seconds = measured["replicas"], measured["seconds"]
-        costs = [Costs(*(run[name] for name in TIMES)) for run in runs]
+        told = json.loads(printed.strip().splitlines()[-1])
+        runs = [run for run in told["runs"] if run["batch"] == 1 and run["by_document"] and not run["killed"]]
+        return told, [(run, *of_run(run)) for run in runs if told["cores"] and told["seconds"] and run["documents"]]
     except (IndexError, KeyError, TypeError, ValueError):
-        raise ValueError("the last line is not what `mezzotint bench team` prints") from None
-    for run, cost in zip(runs, costs, strict=True):
-        if None in (cost.pass_ms, cost.encode_ms, cost.way_ms) or cost.passes < 1:
-            raise ValueError(f"too few requests of {run['users']} typists were answered to say what a pass takes")
-        found = [team(run["users"], replicas, cost, seconds, seed) for seed in range(SEEDS)]
-        times = ", ".join(f"{name} {run[name]}" for name in TIMES)
-        killed = ", a replica killed in the middle (not simulated)" if run["killed"] else ""
-        yield f"{run['users']} typists, {replicas} replicas{killed}; {times}"
-        yield f"{'':14}{'measured':>10}{'simulated':>11}   the least and the most of {SEEDS} simulations"
-        for name in FIGURES:
+        raise ValueError(
+            "the last line is not what `mezzotint bench team` prints, or too little was answered"
+        ) from None
+
+
+def compared(printed: str) -> Iterator[str]:
+    """Lines of a table: what was measured beside what is simulated of the same costs; ValueError if that cannot be."""
+    told, runs = runs_of(printed)
+    for run, costs, typing in runs:
+        documents, seconds = run["documents"], told["seconds"]
+        machines = [Machine(documents, told["cores"], costs, typing, seed) for seed in range(SEEDS)]
+        found = [figures(machine.run(seconds), sum(documents), seconds) for machine in machines]
+        yield f"{run['users']} typists on replicas of {documents}; {shown(costs)}"
+        yield f"{'':16}{'measured':>10}{'simulated':>11}   the least and the most of {SEEDS} simulations"
+        for name in FIGURES + COUNTS:
             values = sorted(one[name] for one in found)
-            middle = f"{values[len(values) // 2]:>11}   {values[0]} to {values[-1]}"
-            yield f"{name:14}{run[name]!s:>10}{middle}"
+            yield f"{name:16}{run[name]!s:>10}{values[len(values) // 2]:>11}   {values[0]} to {values[-1]}"
+
+
+def shown(costs: Costs) -> str:
+    """Costs on a line."""
+    return ", ".join(f"{name} {value}" for name, value in asdict(costs).items())
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m diffusion.serve.simulate", description=__doc__)
+    parser.add_argument("--typists", default="20,1000,100000", metavar="N,N", help="(%(default)s)")
+    parser.add_argument("--replicas", type=int, help="so many; else the fewest that keep to --within-ms")
+    parser.add_argument("--measured", metavar="FILE", help="compare with what `mezzotint bench team` printed")
+    parser.add_argument(
+        "--costs", metavar="FILE", help="take costs and typing of the last such run that it printed there"
+    )
+    for name in OPTIONS:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, help="instead of what is measured")
+    parser.add_argument("--within-ms", type=float, default=200, help="nine in ten first drafts (%(default)s)")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Print what a team of each size needs, as JSON lines; or what was measured beside what is simulated."""
-    parser = argparse.ArgumentParser(prog="python -m diffusion.serve.simulate", description=__doc__)
-    parser.add_argument("--typists", default="20,1000,100000", metavar="N,N", help="(%(default)s)")
-    parser.add_argument("--replicas", type=int, help="so many; else the fewest that keep to --within-ms")
-    parser.add_argument("--measured", metavar="FILE", help="what `mezzotint bench team` printed; - is stdin")
-    parser.add_argument("--pass-ms", type=float, help="one forward pass of a canvas")
-    parser.add_argument("--encode-ms", type=float, help="encoding one context token")
-    parser.add_argument("--way-ms", type=float, default=Costs.way_ms, help="there and back (%(default)s)")
-    parser.add_argument("--passes", type=float, default=Costs.passes, help="of a request, mean (%(default)s)")
-    parser.add_argument("--within-ms", type=float, default=200, help="nine in ten first drafts (%(default)s)")
-    args = parser.parse_args(argv)
+    args = make_parser().parse_args(argv)
     if args.measured:
         return compare(args.measured)
-    if args.pass_ms is None or args.encode_ms is None:
-        parser.error("say --measured FILE, or --pass-ms and --encode-ms")
-    costs = Costs(args.pass_ms, args.encode_ms, args.way_ms, args.passes)
+    try:
+        costs, typing = given(args)
+    except (OSError, ValueError) as error:
+        print(f"simulate: {error}", file=sys.stderr)
+        return 2
     for typists in map(int, args.typists.split(",")):
-        replicas = args.replicas or fewest(typists, costs, args.within_ms)
-        print(json.dumps(team(typists, replicas, costs)), flush=True)
+        replicas = args.replicas or fewest(typists, costs, typing, args.within_ms)
+        print(json.dumps(team(typists, replicas, costs, typing)), flush=True)
     return 0
+
+
+def given(args: argparse.Namespace) -> tuple[Costs, Typing]:
+    """Costs and typing as the command line says; typists have machines of their own, `way_ms` away."""
+    costs, typing = Costs(), Typing()
+    if args.costs:
+        _, runs = runs_of(Path(args.costs).read_text(encoding="utf-8"))
+        if not runs:
+            raise ValueError(f"{args.costs} has no run of one request at a time, with documents that stay")
+        _, costs, typing = runs[-1]
+    said = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
+    of_costs = {name: value for name, value in said.items() if name != "elsewhere_share"}
+    return (
+        replace(costs, **{"typist_ms": 0.0, "way_ms": Costs.way_ms, **of_costs}),
+        replace(typing, elsewhere_share=said.get("elsewhere_share", typing.elsewhere_share)),
+    )
 
 
 def compare(file: str) -> int:

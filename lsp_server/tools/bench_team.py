@@ -1,9 +1,8 @@
 """`mezzotint bench team`: simulated typists against a real Ray cluster on this machine, measured from their side.
 
-Rule: no internals. A real `mezzotint serve` is started, every typist has a token, a file, connections and the client
-that the language server has. A key asks if a request is still running (which it cancels), else as often as keys do for
-which nothing is known yet (`ASKED_SHARE`, measured by `mezzotint bench lsp`). The table is for people, the last line of
-stdout is one JSON object.
+Rule: a real `mezzotint serve` is started, every typist (team_typist.py) has a token, a file, connections and the client
+that the language server has. What the replicas counted is read from their metrics, processor time from the system. The
+table is for people, the last line of stdout is one JSON object, which the simulation reads.
 
     mezzotint bench team --users 20 --replicas 2 --seconds 60 --kill --batch 4
 """
@@ -13,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import re
 import signal
 import socket
@@ -22,110 +20,32 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diffusion.backends.fallback import Fallback
-from diffusion.backends.link import Address, Link
-from diffusion.backends.remote import RemoteEngine
-from diffusion.request import Draft, Hole, InfillRequest
-from lsp_server.tools.team_counts import Counts
+from diffusion.contexts import common_prefix
+from diffusion.engine import context_of
+from diffusion.hub.cache import folder_of
+from diffusion.layout import Layout
+from diffusion.model.card import open_folder
+from diffusion.model.config import EMBEDDED
+from diffusion.serve.metrics import PREFIX
+from diffusion.serve.users import add_user
+from lsp_server.tools.team_counts import ELSEWHERE, KEY, LINE, Counts, around, slices, work
+from lsp_server.tools.team_cpu import between, cpu_s
+from lsp_server.tools.team_typist import Typist
 
-ASKED_SHARE = 0.24  # of keys behind which the model is asked, where nothing runs (docs/performance.md)
-KEY_S = (0.2, 0.08)  # between two keys: mean and deviation
-THOUGHT_S = 1.5  # in front of a line
-AROUND_CHARS = (8000, 4000)  # what the server's options send
 START_S = 180.0
-
-
-class Here:
-    """Stands for the model on the typist's machine: it says nothing, and that it was asked is counted."""
-
-    forward_passes = 0
-    info: dict[str, object] = {}
-
-    def __init__(self, counts: Counts) -> None:
-        self.counts = counts
-
-    def infill(self, request: InfillRequest, cancelled: Callable[[], bool], owner: str = "") -> Iterator[Draft]:
-        """Nothing."""
-        self.counts.add(here=1)
-        yield Draft(0, "", (), 0.0, 0, True, "complete")
-
-
-class Typist:
-    """Somebody who types in a file of their own."""
-
-    def __init__(self, number: int, url: str, token: str, text: str, counts: Counts) -> None:
-        self.rng, self.text, self.counts, self.name = random.Random(number), text, counts, f"file{number}.py"
-        self.remote = RemoteEngine(Link(Address.of(url), token), patience_ms=10_000)
-        self.engine = Fallback(self.remote, lambda: Here(counts))
-        self.cancel = threading.Event()
-        self.running: threading.Thread | None = None
-
-    def type(self, until_s: float) -> None:
-        """Write the ends of lines again until the time is over."""
-        self.engine.start()
-        lines = [at for at in range(len(self.text)) if self.text.startswith(" = ", at)]
-        while time.monotonic() < until_s:
-            time.sleep(self.rng.expovariate(1 / THOUGHT_S))
-            at = self.rng.choice(lines) + 3
-            end = self.text.find("\n", at)
-            for column in range(at, end):
-                if time.monotonic() >= until_s:
-                    break
-                self.key(column, end)
-                time.sleep(max(0.03, self.rng.gauss(*KEY_S)))
-        self.stop()
-
-    def key(self, column: int, end: int) -> None:
-        """Press a key, behind which the model may have to be asked."""
-        runs = self.running is not None and self.running.is_alive()
-        if runs or self.rng.random() < ASKED_SHARE:
-            self.stop()
-            self.cancel = threading.Event()
-            before, after = AROUND_CHARS
-            prefix, suffix = self.text[max(0, column - before) : column], self.text[end : end + after]
-            request = InfillRequest(prefix, suffix, (Hole(16),), deadline_ms=5000, path=self.name)
-            self.running = threading.Thread(target=self.ask, args=(request, self.cancel), daemon=True)
-            self.running.start()
-
-    def stop(self) -> None:
-        """Cancel what runs, as the next key does."""
-        self.cancel.set()
-        if self.running is not None:
-            self.running.join()
-
-    def ask(self, request: InfillRequest, cancel: threading.Event) -> None:
-        """One request, timed."""
-        self.counts.add(requests=1)
-        began_s, last, first = time.perf_counter(), None, (0.0, 0)
-        try:
-            for draft in self.engine.infill(request, cancel.is_set):
-                ms = (time.perf_counter() - began_s) * 1000
-                if last is None:
-                    self.counts.add(first_ms=ms)
-                    first = ms, draft.forward_passes
-                if draft.done:
-                    self.counts.add(final_ms=ms, passes=draft.forward_passes)
-                    if draft.forward_passes > first[1]:
-                        self.counts.add(pass_ms=(ms - first[0]) / (draft.forward_passes - first[1]))
-                last = draft
-        except Exception as error:
-            print(f"a typist saw {type(error).__name__}: {error}", file=sys.stderr)
-            self.counts.add(errors=1)
-        if last is None or not last.done:
-            self.counts.add(cancelled=1)
-        elif cost := json.loads(self.remote.last_line or b"{}").get("cost"):
-            self.counts.add(context_tokens=cost["contextTokens"], encoded_tokens=cost["encodedTokens"])
-            self.counts.add(begun=(first[0] - cost["waitedMs"], first[1], cost["encodedTokens"]))
+LOOKS = 200  # at replicas, until each was seen
+IDLE_S = 3.0  # of looking at what runs without anybody typing
+SETTLE_S = 0.5  # until replicas have counted what was cancelled last
 
 
 @contextmanager
-def server(settings: dict[str, Any], folder: Path) -> Iterator[str]:
-    """A real server with these settings; its URL."""
+def server(settings: dict[str, Any], folder: Path) -> Iterator[tuple[str, int]]:
+    """A real server with these settings; its URL and process."""
     file = folder / "serve.json"
     file.write_text(json.dumps(settings), encoding="utf-8")
     command = [sys.executable, "-P" if sys.version_info >= (3, 11) else "-I", "-m", "lsp_server.cli", "serve"]
@@ -141,20 +61,38 @@ def server(settings: dict[str, Any], folder: Path) -> Iterator[str]:
         if url is None:
             raise OSError("the server did not start; `mezzotint serve --config` says why")
         threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield url
+        yield url, process.pid
     finally:
         watchdog.cancel()
         process.send_signal(signal.SIGTERM)
         process.wait()
 
 
-def replica_of(url: str, token: str) -> int:
-    """The process of some replica."""
-    exchange = Link(Address.of(url), token).start("GET", "/v1/models")
-    while exchange.next(30) is not None:
-        pass
-    headers = {name.lower(): value for name, value in exchange.headers.items()}
-    return int(headers["mezzotint-replica"].split(".")[-1])
+def counted(typists: Sequence[Typist], replicas: int) -> tuple[dict[str, float], list[int]]:
+    """What the replicas counted, all together, and how many typists each has."""
+    told: dict[str, dict[str, float]] = {}
+    homes: list[str] = []
+    while len(homes) < len(typists) or (len(told) < replicas and len(homes) < LOOKS):
+        replica, text = typists[len(homes) % len(typists)].told("/metrics")
+        rows = [line.split() for line in text.splitlines() if not line.startswith("#")]
+        told[replica] = {name.removeprefix(PREFIX).removesuffix("_total"): float(value) for name, value in rows}
+        homes.append(replica)
+    totals = {name: sum(one[name] for one in told.values()) for name in next(iter(told.values()))}
+    return totals, [homes[: len(typists)].count(replica) for replica in told]
+
+
+def new_tokens(typists: Sequence[Typist], model: str) -> dict[str, list[float]]:
+    """How many context tokens are new in requests of each kind, where everything before is cached."""
+    folder = open_folder(folder_of(model) or EMBEDDED)
+    tokenizer, layout = folder.tokenizer(), Layout.of(folder.config.max_context)
+    found: dict[str, list[int]] = {KEY: [], LINE: [], ELSEWHERE: []}
+    for typist in typists:
+        before: tuple[int, ...] = ()
+        for kind, request in typist.asked:
+            ids = context_of(request, folder.config, tokenizer, layout).ids
+            found[kind].append(len(ids) - common_prefix(before, ids))
+            before = ids
+    return {kind: slices(values) for kind, values in found.items()}
 
 
 def texts() -> list[str]:
@@ -189,30 +127,59 @@ def plans(args: argparse.Namespace) -> list[Plan]:
 
 def measure(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     """One run of a cluster and its typists."""
-    from diffusion.serve.users import add_user
-
-    users = plan.users
     counts, files = Counts(), texts()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tokens = [add_user(folder / "users", f"user{n}") for n in range(users)]
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        model = {"name": "bench", "model": args.model, "threads": args.threads, "replicas": args.replicas, "cpus": 0.1}
-        model |= {"batch": plan.batch}
-        settings = {"port": port, "users": str(folder / "users"), "models": [model], "byDocument": plan.by_document}
-        with server(settings, folder) as url:
-            until_s = time.monotonic() + args.seconds
-            typists = [Typist(n, url, tokens[n], files[n % len(files)], counts) for n in range(users)]
-            threads = [threading.Thread(target=typist.type, args=(until_s,)) for typist in typists]
-            for thread in threads:
-                thread.start()
-            if plan.killed:
-                time.sleep(args.seconds / 2)
-                os.kill(replica_of(url, tokens[0]), signal.SIGKILL)
-            for thread in threads:
-                thread.join()
-    return {**plan._asdict(), **counts.figures(args.seconds)}
+        tokens = [add_user(folder / "users", f"user{n}") for n in range(plan.users)]
+        with server(settings_of(args, plan, folder), folder) as (url, pid):
+            typists = [
+                Typist(n, url, token, files[n % len(files)], counts, args.elsewhere) for n, token in enumerate(tokens)
+            ]
+            for typist in typists:
+                typist.start()
+            time.sleep(SETTLE_S)
+            first = cpu_s(pid)
+            time.sleep(IDLE_S)
+            before = cpu_s(pid)
+            type_together(typists, args.seconds, plan.killed)
+            cpu = between(before, cpu_s(pid))
+            idle = {kind: used / IDLE_S for kind, used in between(first, before).items()}
+            time.sleep(SETTLE_S)
+            told, documents = counted(typists, args.replicas)
+    return {
+        **plan._asdict(),
+        **counts.seen(plan.users, args.seconds),
+        **work(told, len(counts.final_ms)),
+        **around(cpu, idle, told, counts.requests, args.seconds),
+        **{f"{kind}_cpu_s": used for kind, used in cpu.items()},
+        "elsewhere_share": args.elsewhere,
+        "line_keys": slices(counts.line_keys),
+        "documents": documents,
+        **new_tokens(typists, args.model),
+    }
+
+
+def settings_of(args: argparse.Namespace, plan: Plan, folder: Path) -> dict[str, Any]:
+    """The configuration of a run's server."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    model = {"name": "bench", "model": args.model, "threads": args.threads, "replicas": args.replicas, "cpus": 0.1}
+    limits = {"contextMb": args.context_mb}
+    found = {"port": port, "users": str(folder / "users"), "byDocument": plan.by_document, "limits": limits}
+    return {**found, "models": [{**model, "batch": plan.batch}]}
+
+
+def type_together(typists: Sequence[Typist], seconds: float, killed: bool) -> None:
+    """Let all of them type for so long; with `killed`, the first one's replica dies in the middle."""
+    until_s = time.monotonic() + seconds
+    threads = [threading.Thread(target=typist.type, args=(until_s,)) for typist in typists]
+    for thread in threads:
+        thread.start()
+    if killed:
+        time.sleep(seconds / 2)
+        os.kill(int(typists[0].told("/v1/models")[0].split(".")[-1]), signal.SIGKILL)
+    for thread in threads:
+        thread.join()
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -225,6 +192,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="", metavar="FOLDER", help="model folder (default: the embedded model)")
     parser.add_argument("--batch", type=int, default=1, help="also with so many requests at once in a replica")
     parser.add_argument("--anywhere", action="store_true", help="also without routing a document to its replica")
+    parser.add_argument("--elsewhere", type=float, default=0.2, help="share of lines not behind the last (%(default)s)")
+    parser.add_argument("--context-mb", type=int, default=512, help="contextMb of a replica (%(default)s)")
     parser.add_argument("--kill", action="store_true", help="also with a replica killed in the middle of a run")
     return parser
 
@@ -240,11 +209,13 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"mezzotint bench team: {error}", file=sys.stderr)
         return 1
-    for name in runs[0]:
+    for name in (name for name, value in runs[0].items() if not isinstance(value, list)):
         print(f"{name:16}", *(f"{run[name]!s:>10}" for run in runs))
-    print(
-        json.dumps(
-            {"model": args.model or "embedded", "replicas": args.replicas, "seconds": args.seconds, "runs": runs}
-        )
-    )
+    about = {"model": args.model or "embedded", "replicas": args.replicas, "threads": args.threads}
+    print(json.dumps({**about, "cores": cores(), "seconds": args.seconds, "runs": runs}))
     return 0
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

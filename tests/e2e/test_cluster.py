@@ -170,3 +170,28 @@ def test_a_stream_that_runs_is_finished_when_the_server_is_stopped(tmp_path: Pat
         assert json.loads(response.read().splitlines()[-1])["text"] == VALUE
         ending.join(120)
         assert served.process.returncode == 0
+
+
+def test_a_replica_is_added_where_more_is_asked_than_one_should_have(tmp_path: Path) -> None:
+    models = [{"name": "scripted", "replicas": [1, 2], "target": 1, "cpus": 0.1}]
+    with cluster(tmp_path, models=models) as served:
+        enough = threading.Event()
+
+        def keep_asking() -> None:
+            while not enough.is_set():
+                served.infill("slow = ")
+
+        def replicas() -> int:
+            headers = [served.headers(**{"X-Session-Id": str(n)}) for n in range(16)]
+            return len({served.ask("GET", "/v1/models", headers=one).headers["Mezzotint-Replica"] for one in headers})
+
+        assert replicas() == 1
+        askers = [threading.Thread(target=keep_asking) for _ in range(4)]
+        for asker in askers:
+            asker.start()
+        try:
+            until(lambda: replicas() == 2)
+        finally:
+            enough.set()
+            for asker in askers:
+                asker.join(120)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import time
@@ -92,6 +93,49 @@ def test_a_client_that_goes_while_it_waits_is_never_run(served: Service) -> None
     connection.close()
     response.close()
     until(served, "cancelled_total", cancelled + 2)
+
+
+def test_a_newer_request_of_a_document_ends_the_older_ones_of_that_user_and_document_alone(served: Service) -> None:
+    """Nobody has closed a stream here: its client's leaving may come late, and the model has better to do."""
+    superseded, cancelled = served.count("superseded_total"), served.count("cancelled_total")
+
+    def asks(document: str, prefix: str) -> http.client.HTTPResponse:
+        connection = served.connect()
+        body, headers = request_body(InfillRequest(prefix, "")), served.headers(**{"X-Session-Id": document})
+        connection.request("POST", "/v1/infill", body, headers)
+        return connection.getresponse()
+
+    runs = asks("a", "long = ")
+    runs.readline()
+    waits, other = asks("b", "first = "), asks("c", "first = ")
+    until(served, "waiting", 2)
+    newest = asks("b", "first = ")
+    assert waits.read() == b""  # without having been run
+    assert asks("a", "first = ").read().count(b"\n") == 3
+    assert newest.read().count(b"\n") == other.read().count(b"\n") == 3
+    assert b'"done":true' not in runs.read()
+    assert served.count("superseded_total") - superseded == served.count("cancelled_total") - cancelled == 2
+    assert served.count("most_passes_after_cancel") <= 1
+
+
+def test_of_those_that_wait_the_newest_is_answered_first(tmp_path: Path) -> None:
+    script, noted = Script(tmp_path), tmp_path / "asked"
+    script.says(*RULES, rule("other = ", "x"), asked=str(noted))
+    with local(script.options) as served:
+        runs, response = served.begin("long = ")
+        response.readline()
+        waiting = []
+        for n, prefix in enumerate(("first = ", "other = "), 1):
+            waiting.append(served.connect())
+            body = request_body(InfillRequest(prefix, ""))
+            waiting[-1].request("POST", "/v1/infill", body, served.headers())
+            until(served, "waiting", n)
+        runs.close()
+        response.close()
+        for connection in waiting:
+            assert connection.getresponse().read().endswith(b"\n")
+    asked = [json.loads(line)["prefix"] for line in noted.read_text().splitlines()]
+    assert asked == ["long = ", "other = ", "first = "]
 
 
 def test_an_engine_that_fails_is_a_line_without_its_reason_and_the_next_request_is_answered(served: Service) -> None:
