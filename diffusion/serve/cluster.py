@@ -25,7 +25,7 @@ ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 COUNTS_S = 5.0  # between two reports to Ray's metrics
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1"}
 HEALTH_S = 1.0  # how often a health check asks
-LOGS = {"log_level": "WARNING", "enable_access_log": False}  # a line a request costs a third of the proxy's time
+LOGS = {"log_level": "WARNING", "enable_access_log": False}  # a line a request would fill the disk of whoever has many
 
 
 class TeamReplica:
