@@ -16,6 +16,8 @@ from diffusion.fields import FieldError, Fields, bad, number_of, shown, text_of,
 from diffusion.request import Draft, Hole, InfillRequest, Start
 
 VERSION = 1
+VERSION_HEADER = "Mezzotint-Protocol"
+DOCUMENT_HEADER = "X-Session-Id"  # by which Ray Serve chooses the replica
 MAX_BODY_BYTES = 2_000_000
 MAX_LINE_BYTES = 1_000_000
 MAX_TEXT_CHARS = 200_000  # of a prefix, a suffix, all chunks of other files together, a draft

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from diffusion.fields import FieldError, Fields
-from diffusion.wire import MAX_LINE_BYTES, VERSION
+from diffusion.wire import DOCUMENT_HEADER, MAX_LINE_BYTES, VERSION, VERSION_HEADER
 
 CONNECT_S = 2.0
 MAX_IDLE = 2  # connections kept
@@ -79,8 +79,8 @@ class Link:
 
     def start(self, method: str, path: str, body: bytes | None = None, key: str = "") -> Exchange:
         """Send a request; requests of one key are answered by one replica, as far as that can be."""
-        headers = {"Authorization": f"Bearer {self.token}", "Mezzotint-Protocol": str(VERSION)}
-        headers |= {"X-Session-Id": key} if key else {}
+        headers = {"Authorization": f"Bearer {self.token}", VERSION_HEADER: str(VERSION)}
+        headers |= {DOCUMENT_HEADER: key} if key else {}
         headers |= {"Content-Type": "application/json"} if body is not None else {}
         return Exchange(self, method, self.address.path + path, body, headers)
 

@@ -36,9 +36,7 @@ from diffusion.serve.users import Users
 logger = logging.getLogger(__name__)
 
 BODY_S = 10.0  # how long a body may take to come
-VERSION_HEADER = "Mezzotint-Protocol"
 REPLICA_HEADER = "Mezzotint-Replica"
-DOCUMENT_HEADER = "X-Session-Id"
 NO_TOKEN = "a token is needed: Authorization: Bearer TOKEN"
 WRONG_TOKEN = "this token is nobody's; who runs the server gives you another"
 
@@ -48,7 +46,7 @@ class App:
 
     def __init__(self, replica: Replica, users: Users, model: str, name: str = "") -> None:
         self.replica, self.users, self.model = replica, users, model
-        self.headers = {VERSION_HEADER: str(wire.VERSION), REPLICA_HEADER: name or str(os.getpid())}
+        self.headers = {wire.VERSION_HEADER: str(wire.VERSION), REPLICA_HEADER: name or str(os.getpid())}
         routes: list[tuple[str, str, Callable[[Request, str], Awaitable[Any]]]] = [
             ("POST", "/v1/infill", self.infill),
             ("POST", "/v1/prepare", self.prepare),
@@ -87,7 +85,7 @@ class App:
         user = self.users.name_of(authorization)
         if user is None:
             raise Refused(401, WRONG_TOKEN if authorization else NO_TOKEN)
-        version = request.headers.get(VERSION_HEADER, str(wire.VERSION))
+        version = request.headers.get(wire.VERSION_HEADER, str(wire.VERSION))
         if version != str(wire.VERSION):
             raise Refused(400, f"this server speaks version {wire.VERSION} of the protocol, not {shown(version)}")
         return user
@@ -101,7 +99,7 @@ class App:
         """Drafts, a line each."""
         asked = wire.read_request(await body_of(request, wire.MAX_BODY_BYTES))
         self.of_model(asked.model)
-        document = request.headers.get(DOCUMENT_HEADER, "")
+        document = request.headers.get(wire.DOCUMENT_HEADER, "")
         return Lines(drafts_of(self.replica.submit(asked.request, user, document=document)), self.headers)
 
     async def prepare(self, request: Request, user: str) -> Response:

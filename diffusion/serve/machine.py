@@ -15,17 +15,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from diffusion.backends.remote import GRACE_MS, PAUSE_S, UNSEEN
+from diffusion.engine import ENCODE_ROWS
+from diffusion.serve.limits import Limits
 from diffusion.serve.queueing import Clock, Line
 
 ASKED_SHARE = 0.24  # of keys behind which the model is asked, where nothing runs
 KEY_S = (0.2, 0.08)  # between two keys: mean and deviation
 LEAST_KEY_S = 0.03
 THOUGHT_S = 1.5  # in front of a line
-PIECE = 128  # context tokens between two looks at whether somebody still waits
+PIECE = ENCODE_ROWS  # context tokens between two looks at whether somebody still waits
 MOST_TOKENS = 1024  # of a context
-WAITING = 16  # requests that may wait for a replica
-DEADLINE_S, GRACE_S = 3.0, 0.3  # of a request, and how much longer its client waits
-UNSEEN, PAUSE_S = 6, 0.3  # the client of docs/protocol.md: after so many unseen requests it waits for a pause
+WAITING = Limits().waiting  # requests that may wait for a replica
+DEADLINE_S, GRACE_S = 3.0, GRACE_MS / 1000  # of a request, and how much longer its client waits
 
 
 @dataclass(frozen=True)
