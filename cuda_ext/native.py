@@ -26,7 +26,7 @@ import numpy as np
 
 from cuda_ext.rules import HISTORY, MAX_ROWS
 
-ABI_VERSION = 6
+ABI_VERSION = 7
 MAX_HOLES = 8
 PRECISIONS = {"bf16": 0, "int8": 1, "fp8": 2}
 FOREVER_US = 3_600_000_000
@@ -73,6 +73,7 @@ class Control(ctypes.Structure):
         ("end_id", c_int32),
         ("has_left", c_int32),
         ("has_right", c_int32),
+        ("head", c_int32),
         ("max_steps", c_int32),
         ("max_revisions", c_int32),
         ("threshold", c_float),
@@ -153,6 +154,7 @@ class Stream(ctypes.Structure):
         ("drafter", c_int32),
         ("in_vain", c_int32),
         ("resting", c_int32),
+        ("weighing", c_int32),
         ("guess", c_int32 * MAX_ROWS),
     ]
 

@@ -23,6 +23,9 @@ BREAK = 4  # holds a line break, and nothing visible before it
 LEFT = 8  # may stand first: goes on with the partial token left of the cursor
 RIGHT = 16  # may stand last: ends in the partial token right of the cursor
 CLOSES = 32  # holds a line break behind visible text: on one line, the text before the break is the last
+HEAD = 64  # may stand first, in front of one that is AFTER_HEAD: ends amid the partial token left of the cursor
+AFTER_HEAD = 128  # goes on where HEAD ends, with the rest of the partial token
+COUNTED = 31  # the flags that tell whether a rule leaves any token; `present` of a control is made of them
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,9 @@ def row_rules(
 ) -> list[Rule]:
     """The rule of every row, for what the canvas holds now.
 
-    A line break ends a single-line hole. With `has_left` the first row must hold a LEFT token. With `has_right` the
-    row in front of the last hole's end must hold a RIGHT token: no end behind a decided token that is none.
+    A line break ends a single-line hole. With `has_left` the first row must hold a LEFT token, or the HEAD, whose
+    chance counts as that of an end does, and the row behind the HEAD one that is AFTER_HEAD. With `has_right` the row
+    in front of the last hole's end must hold a RIGHT token: no end behind a decided token that is none.
     `ids` int (C,), `masked` bool (C,), `flags` uint8 (V,).
     """
     rules = [Rule()] * len(ids)
@@ -116,7 +120,10 @@ def row_rules(
         if not many_lines:
             rules[start:stop] = [Rule(ends=END | BREAK)] * (stop - start)
     if has_left:
-        rules[0] = Rule(forbid=0, need=LEFT, ends=0)
+        rules[0] = Rule(forbid=0, need=LEFT | HEAD, ends=HEAD)
+    after_head = has_left and len(ids) > 1 and not masked[0] and bool(flags[ids[0]] & HEAD)
+    if after_head:
+        rules[1] = Rule(forbid=0, need=AFTER_HEAD, ends=0)
     if not has_right:
         return rules
     start, stop = holes[-1]
@@ -124,14 +131,14 @@ def row_rules(
     closes = (flags[ids] & RIGHT) != 0
     for row in range(start, stop):
         base = rules[row]
-        if not masked[row]:
+        if not masked[row] or (after_head and row == 1):
             continue
-        rule = base
+        rule, ends = base, base.ends & ~HEAD
         if row == start or not (masked[row - 1] or is_end[row - 1] or closes[row - 1]):
-            rule = Rule(rule.forbid | rule.ends, rule.need, 0, rule.ends)
+            rule = Rule(rule.forbid | ends, rule.need, 0, rule.ends)
         if row + 1 < stop and not masked[row + 1] and is_end[row + 1]:
-            rule = Rule(rule.forbid, rule.need, RIGHT | rule.ends, rule.ends)
-            if not rule.allowed(flags).any():
+            rule = Rule(rule.forbid, rule.need, RIGHT | ends, rule.ends)
+            if not rule.allowed(flags & COUNTED).any():
                 rule = base
         rules[row] = rule
     return rules

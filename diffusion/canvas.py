@@ -16,10 +16,11 @@ from itertools import takewhile
 
 import numpy as np
 
-from cuda_ext.rules import CLOSES, LEFT, RIGHT, Rule, row_rules, unsure
+from cuda_ext.rules import AFTER_HEAD, CLOSES, HEAD, LEFT, RIGHT, Rule, row_rules, unsure
 from diffusion.healing import Edge
 from diffusion.request import UNSURE, Draft, Hole, Start
 from diffusion.tokenizer import Tokenizer
+from diffusion.vocabulary import NONE
 
 
 @dataclass
@@ -95,8 +96,14 @@ class Canvas:
         left = self.left.text if first == 0 else ""
         right = self.right.text if len(self.holes) == 1 and start.closed else ""
         tokens = self.tokenizer.encode(left + "".join(text for text, _ in sure) + right)[: stop - first]
-        fits = self.left.allowed is None or (bool(tokens) and self.left.allowed[tokens[0]])
-        return tokens if fits else []
+        return tokens if self._fits(tokens) else []
+
+    def _fits(self, tokens: list[int]) -> bool:
+        """Whether the first of the tokens contains the partial token left of the cursor, or the first two do."""
+        if self.left.allowed is None or (tokens and self.left.allowed[tokens[0]]):
+            return True
+        after = self.left.after_head if self.has_head else None
+        return after is not None and len(tokens) > 1 and tokens[0] == self.left.head and bool(after[tokens[1]])
 
     def _encoded(self, left: str, text: str) -> tuple[list[int], int]:
         """Tokens of left + text, and how many must stay.
@@ -128,7 +135,15 @@ class Canvas:
         for edge, flag in ((self.left, LEFT), (self.right, RIGHT)):
             if edge.allowed is not None:
                 flags[edge.allowed] |= flag
+        if self.has_head:
+            flags[self.left.head] |= HEAD
+            flags[self.left.after_head] |= AFTER_HEAD
         return flags
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the partial token left of the cursor may be two tokens: the canvas begins with rows for both."""
+        return self.left.head != NONE and self.holes[0][0] == 0 and self.holes[0][1] > 1
 
     def rules(self, ids: np.ndarray | None = None) -> list[Rule]:
         """Which tokens each row may hold now, or if the canvas held `ids` (C,)."""

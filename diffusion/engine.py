@@ -176,9 +176,11 @@ class Engine:
                 if not cancelled():
                     yield Draft(0, "", (), 0.0, 0, True, "deadline")
                 return
-            # a verdict's first draft is not on the canvas
-            start = request.start if isinstance(policy, Policy) else None
-            canvas = Canvas.blank(self.tokenizer, request.middle, context.left, context.right, start)
+            # a verdict's first draft is not on the canvas, and it alone decides from the left
+            start, left = None, context.left
+            if isinstance(policy, Policy):
+                start, left = request.start, left.as_one
+            canvas = Canvas.blank(self.tokenizer, request.middle, left, context.right, start)
             request = dataclasses.replace(request, deadline_ms=left_ms())
             if isinstance(policy, Policy):
                 yield from self.backend.denoise(cache, canvas, policy, request, cancelled)

@@ -4,6 +4,9 @@ Rule: the context ends, and goes on, at a border that the tokenizer would have c
 and the cursor (an `Edge`) becomes a constraint: the canvas begins, or its hole ends, with a token that contains it.
 
     edge = heal_left(tokenizer, "import nu")   # Edge(" nu", tokens that begin with " nu")
+
+Most words are one token there, and some are two of which the first ends amid what was typed: "interac" is "inter" and a
+part of "active". That first one is the edge's `head`; the loop weighs it against the tokens that contain all of it.
 """
 
 from __future__ import annotations
@@ -14,14 +17,25 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from diffusion.tokenizer import Tokenizer
+from diffusion.vocabulary import NONE
 
 
 @dataclass(frozen=True, eq=False)
 class Edge:
-    """Text cut off at the cursor, and the tokens (bool (vocab_size,)) that may stand there; None: no constraint."""
+    """Text cut off at the cursor, and the tokens (bool (vocab_size,)) that may stand there; None: no constraint.
+
+    Instead of one of them, `head` may stand there (NONE: no token) and one of `after_head` behind it.
+    """
 
     text: str
     allowed: np.ndarray | None
+    head: int = NONE
+    after_head: np.ndarray | None = None
+
+    @property
+    def as_one(self) -> Edge:
+        """Without the head."""
+        return Edge(self.text, self.allowed)
 
 
 NO_EDGE = Edge("", None)
@@ -70,8 +84,17 @@ def given_back(tokenizer: Tokenizer, tokens: list[bytes]) -> Edge:
         allowed = tokens_around(tokenizer, part, True)
         text = decoded(part)
         if allowed is not None and text:
-            return Edge(text, allowed)
+            return Edge(text, allowed, *head_of(tokenizer, part))
     return NO_EDGE
+
+
+def head_of(tokenizer: Tokenizer, part: bytes) -> tuple[int, np.ndarray | None]:
+    """The longest token that `part` begins with, and those that begin with the rest of it; (NONE, None) without any."""
+    for end in range(len(part) - 1, 0, -1):
+        head = tokenizer.id_of(part[:end])
+        if head != NONE and (after := tokenizer.starting_with(part[end:])).any():
+            return head, after
+    return NONE, None
 
 
 def heal_right(tokenizer: Tokenizer, suffix: str) -> Edge:

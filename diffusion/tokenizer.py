@@ -17,7 +17,7 @@ import numpy as np
 import tokenizers
 
 from cuda_ext import rules
-from diffusion.vocabulary import OUR_SPECIAL_TOKENS, OURS, Vocabulary
+from diffusion.vocabulary import NONE, OUR_SPECIAL_TOKENS, OURS, Vocabulary
 
 # Of our own tokenizers: a line break with the indentation behind it | a word with its leading space | one digit |
 # punctuation | spaces.
@@ -108,6 +108,12 @@ class Tokenizer:
     @cached_property
     def _sorted_backwards(self) -> tuple[list[bytes], np.ndarray]:
         return in_order([token[::-1] for token in self.token_bytes])
+
+    def id_of(self, token: bytes) -> int:
+        """The id of the token of just these bytes, NONE if there is none."""
+        values, ids = self._sorted
+        at = bisect_left(values, token)
+        return int(ids[at]) if token and at < len(values) and values[at] == token else NONE
 
     def starting_with(self, start: bytes) -> np.ndarray:
         """Bool (vocab_size,): the tokens whose bytes begin with `start`."""

@@ -15,22 +15,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cuda_ext.reference import RowStats, gumbel, looked_up, row_stats
-from cuda_ext.rules import HISTORY, MAX_ROWS, Rule, Verdict, expand
+from cuda_ext.reference import RowStats, gumbel, row_stats
+from cuda_ext.rules import AFTER_HEAD, HISTORY, MAX_ROWS, Rule, Verdict, expand
 from diffusion.canvas import Canvas, ended
 from diffusion.model.config import ModelConfig
 from diffusion.model.transformer import ContextCache
 from diffusion.request import Draft, Start
-from diffusion.vocabulary import NONE
-
-Drafter = Literal["start", "canvas", "lookup"]
+from diffusion.stream import (
+    Proposed,
+    Stream,
+    draft_looked_up,
+    drafted_window,
+    guessed,
+    judged_draft,
+    next_draft,
+    weigh_canvas,
+)
 
 
 class Model(Protocol):
@@ -46,53 +52,6 @@ class Model(Protocol):
     def encode(self, ids: list[int], cache: ContextCache) -> Tensor: ...  # noqa: D102
 
     def logits(self, hidden: Tensor) -> Tensor: ...  # noqa: D102
-
-
-@dataclass
-class Stream:
-    """The decided text behind the context, and where it stands on the canvas.
-
-    `history`: the end of the context. `row`: the canvas row to be decided next; len(canvas.ids) when all are.
-    `pending`: decided tokens whose keys and values are not in the cache. `drafted`: tokens proposed for the rows from
-    `row` on; `drafter`: by whom. `in_vain`: passes since the canvas drafted a token that was accepted. `resting`:
-    tokens to be decided before the canvas comes back; 0: it is there.
-    """
-
-    canvas: Canvas
-    history: list[int]
-    row: int = 0
-    pending: list[int] = field(default_factory=list)
-    drafted: list[int] = field(default_factory=list)
-    drafter: Drafter = "start"
-    in_vain: int = 0
-    resting: int = 0
-
-    def skip_fixed(self) -> None:
-        """Move `row` over fixed text, which is decided, to the next row of a hole."""
-        while self.row < len(self.canvas.ids) and self.canvas.fixed[self.row]:
-            self.pending.append(int(self.canvas.ids[self.row]))
-            self.row += 1
-
-    @property
-    def stop(self) -> int:
-        """The row behind the hole of `row`."""
-        return next((stop for start, stop in self.canvas.holes if start <= self.row < stop), self.row)
-
-    @property
-    def done(self) -> bool:
-        """Whether every hole is decided."""
-        return self.row >= len(self.canvas.ids)
-
-    def decide(self, token: int, probability: float) -> None:
-        """Write `token` at `row`; the end settles the rest of its hole."""
-        ended = token == self.canvas.end_id
-        last = self.stop if ended else self.row + 1
-        ids = self.canvas.ids.copy()
-        ids[self.row : last] = token
-        stop = self.stop
-        self.canvas.write(ids, np.full(len(ids), probability, dtype=np.float32))
-        closed = self.row + 1 < stop and self.canvas.ids[self.row + 1] == self.canvas.end_id
-        self.row = stop if closed else last
 
 
 def decode(
@@ -126,10 +85,13 @@ def decode(
         late = deadline_ms is not None and (time.perf_counter() - started) * 1000 >= deadline_ms
         if not late:
             passes += 1
-            if crowded(stream, policy):
+            if stream.weighing:
+                guess = weigh_head(model, cache, stream, policy, temperature, seed)
+            elif crowded(stream, policy):
                 encode_pending(model, cache, stream)
                 continue
-            guess = one_pass(model, cache, stream, policy, temperature, seed)
+            else:
+                guess = one_pass(model, cache, stream, policy, temperature, seed)
         done = late or stream.done or canvas.is_unsure(stop_below)
         reason = ended(late and not stream.done, not stream.done) if done else ""
         yield canvas.draft(guess, passes, passes, reason)
@@ -150,26 +112,21 @@ def encode_pending(model: Model, cache: ContextCache, stream: Stream) -> None:
     del stream.pending[:-1]
 
 
-def judged_draft(stream: Stream, policy: Verdict) -> list[int]:
-    """The drafted tokens that the next pass judges; there is a row behind them in the hole."""
-    return stream.drafted[: min(policy.judge_rows, stream.stop - stream.row - 1)]
-
-
 def one_pass(
     model: Model, cache: ContextCache, stream: Stream, policy: Verdict, temperature: float, seed: int
 ) -> np.ndarray:
     """Judge the draft, decide at least one row and draft anew; ids (C,) with a guess in every undecided row."""
     canvas, first = stream.canvas, stream.row
     judged, window = judged_draft(stream, policy), drafted_window(stream, policy)
-    if not stream.pending:
-        stream.pending = [cache.ids.pop()]  # the last token speaks again
-    n_pending = len(stream.pending)
-    with torch.no_grad():
-        hidden = model.run(stream.pending + judged, window, cache, decided=n_pending)
-        logits = model.logits(hidden[n_pending - 1 :]).cpu()
+    logits = run(model, cache, stream, judged, window)
     rows = [*range(first, first + len(judged) + 1), *range(first, first + len(window))]
     rules = judging_rules(canvas, first, judged) + canvas.rules()[first : first + len(window)]
     stats = statistics(logits, canvas, rows, rules, temperature, seed)
+    if first == 0 and canvas.has_head and stats.end[0] > 0.5:  # likelier than any token that contains what was typed
+        stream.weighing = True
+        cache.ids.extend(stream.pending)
+        stream.pending = []
+        return np.where(canvas.masked, canvas.end_id, canvas.ids)
     accepted, decided = judge(stream, stats, judged)
     weigh_canvas(stream, policy, bool(window), bool(judged), accepted, len(decided))
     cache.ids.extend(stream.pending + judged[:accepted])
@@ -181,13 +138,40 @@ def one_pass(
     return guessed(canvas, proposed)
 
 
-def drafted_window(stream: Stream, policy: Verdict) -> list[int]:
-    """What the canvas holds from `stream.row` on in this pass: the draft, then masks; [] where there is no canvas."""
-    if stream.canvas.mask_id == NONE or stream.resting:
-        return []
-    window: list[int] = stream.canvas.ids[stream.row : stream.row + policy.canvas_rows].tolist()
-    known = stream.drafted[: min(len(window), stream.stop - stream.row)]
-    return known + window[len(known) :]
+def run(model: Model, cache: ContextCache, stream: Stream, judged: list[int], window: list[int]) -> Tensor:
+    """Logits (1 + len(judged) + len(window), V): of the last pending token's row, and of those behind it."""
+    if not stream.pending:
+        stream.pending = [cache.ids.pop()]  # the last token speaks again
+    n_pending = len(stream.pending)
+    with torch.no_grad():
+        hidden = model.run(stream.pending + judged, window, cache, decided=n_pending)
+        return model.logits(hidden[n_pending - 1 :]).cpu()
+
+
+def weigh_head(
+    model: Model, cache: ContextCache, stream: Stream, policy: Verdict, temperature: float, seed: int
+) -> np.ndarray:
+    """Decide the first row, ids (C,) with ends in all others: the head, or the best of the tokens that need none.
+
+    The head has the chance that what was typed goes on behind it, against that of all those tokens together.
+    """
+    canvas, head = stream.canvas, stream.canvas.left.head
+    logits = run(model, cache, stream, [head], [])
+    rules = [canvas.rules()[0], Rule(forbid=0, ends=AFTER_HEAD)]
+    stats = statistics(logits, canvas, [0, 1], rules, temperature, seed)
+    with_head, without = stats.end[0] * stats.end[1], 1 - stats.end[0]
+    is_head = bool(with_head > without)
+    best = stats.probability[0] / without if without > 0 else stats.probability[0] * 0
+    chance = (with_head if is_head else best * without) / (with_head + without)
+    token = head if is_head else int(stats.best[0])
+    stream.decide(token, float(chance))
+    cache.ids.extend(stream.pending + [head] * is_head)
+    stream.pending = [token] * (not is_head)
+    stream.drafted = stream.drafted[1:] if is_head and stream.drafted[:1] == [head] else []
+    stream.weighing = False
+    stream.skip_fixed()
+    draft_looked_up(stream, policy)
+    return np.where(canvas.masked, canvas.end_id, canvas.ids)
 
 
 def judging_rules(canvas: Canvas, first: int, judged: list[int]) -> list[Rule]:
@@ -215,7 +199,8 @@ def judge(stream: Stream, stats: RowStats, judged: list[int]) -> tuple[int, list
     decided: list[int] = []
     first = stream.row
     for i, draft in enumerate([*judged, None]):
-        ends = bool(stats.end[i] >= stats.probability[i])
+        at_head = stream.row == 0 and stream.canvas.has_head  # there `end` is the head's chance
+        ends = bool(stats.end[i] >= stats.probability[i]) and not at_head
         token = stream.canvas.end_id if ends else int(stats.best[i])
         stream.decide(token, float(stats.end[i] if ends else stats.probability[i]))
         if ends:
@@ -226,83 +211,3 @@ def judge(stream: Stream, stats: RowStats, judged: list[int]) -> tuple[int, list
         if stream.row > first + i + 1:  # the token closed its line
             return i + 1, decided
     raise AssertionError("the row behind the draft is no draft")
-
-
-@dataclass(frozen=True)
-class Proposed:
-    """What the canvas rows from `first` on say, each (W,): token, probability, whether the hole rather ends there."""
-
-    first: int
-    best: list[int]
-    probability: list[float]
-    ends: list[bool]
-
-    @classmethod
-    def of(cls, stats: RowStats, start: int, first: int) -> Proposed:
-        """From the statistics of the canvas rows, which are those from `start` on."""
-        best, probability = stats.best[start:], stats.probability[start:]
-        return cls(first, best.tolist(), probability.tolist(), (stats.end[start:] >= probability).tolist())
-
-
-def next_draft(
-    stream: Stream, policy: Verdict, proposed: Proposed, n_judged: int, accepted: int, decided: list[int]
-) -> list[int]:
-    """Tokens for the rows from `stream.row` on: the rest of the draft as long as it holds, else what the canvas says.
-
-    The canvas's word counts where it says what was decided last, for the rows behind stand on it.
-    """
-    if stream.row == stream.stop or not decided or len(decided) != stream.row - proposed.first:
-        return []
-    rest = stream.drafted[n_judged:]
-    if accepted == n_judged and rest and rest[0] == decided[-1]:
-        return rest[1:]
-    stream.drafter = "canvas"
-    last, stop = len(decided) - 1, min(len(proposed.best), stream.stop - proposed.first)
-    if last >= stop or proposed.ends[last] or proposed.best[last] != decided[-1]:
-        return []
-    tokens = []
-    for i in range(last + 1, stop):
-        if proposed.ends[i] or proposed.probability[i] < policy.draft_above:
-            break
-        tokens.append(proposed.best[i])
-    return tokens
-
-
-def draft_looked_up(stream: Stream, policy: Verdict) -> None:
-    """Where nobody drafts anything, draft what is looked up."""
-    if stream.drafted or not policy.look_up or stream.done:
-        return
-    ids = stream.canvas.ids[: stream.row]
-    decided = ids[stream.canvas.fixed[: stream.row] | (ids != stream.canvas.end_id)].tolist()
-    stream.drafted = looked_up(stream.history + decided, policy.look_up)[: policy.judge_rows]
-    if stream.drafted:
-        stream.drafter = "lookup"
-
-
-def weigh_canvas(
-    stream: Stream, policy: Verdict, has_window: bool, has_judged: bool, accepted: int, n_decided: int
-) -> None:
-    """Whether the canvas goes on.
-
-    A pass is in vain where it accepts none of the canvas's tokens and judges no first draft.
-    """
-    if stream.drafter == "canvas" and accepted:
-        stream.in_vain = stream.resting = 0
-    elif has_window and (stream.drafter != "start" or not has_judged):
-        stream.in_vain += 1
-    stream.resting = max(0, stream.resting - n_decided)
-    if policy.patience and stream.in_vain >= policy.patience:
-        stream.in_vain, stream.resting = 0, policy.rest
-
-
-def guessed(canvas: Canvas, proposed: Proposed) -> np.ndarray:
-    """Ids (C,): undecided rows hold what the canvas says up to where it would end the hole, ends behind."""
-    ids = np.where(canvas.masked, canvas.end_id, canvas.ids)
-    for start, stop in canvas.holes:
-        for row in range(start, stop):
-            at = row - proposed.first
-            if canvas.masked[row] and 0 <= at < len(proposed.best):
-                if proposed.ends[at]:
-                    break
-                ids[row] = proposed.best[at]
-    return ids

@@ -24,6 +24,7 @@ from diffusion.request import Draft, Hole, InfillRequest, Start
 from diffusion.verdict import decode
 from diffusion.vocabulary import OURS
 from tests.emulated import bf16, needs_compiler
+from tests.verdict_cases import random_edge
 
 pytestmark = needs_compiler
 
@@ -94,6 +95,8 @@ def random_canvas(rng: random.Random) -> Canvas:
         Edge("", np.random.default_rng(rng.randrange(99)).random(VOCAB) < 0.5) if rng.random() < 0.3 else NO_EDGE
         for _ in range(2)
     )
+    if rng.random() < 0.3:
+        left = random_edge(rng.randrange(99), VOCAB)
     return Canvas.blank(tiny_tokenizer(), middle, left, right)
 
 

@@ -32,7 +32,7 @@ def control(n_rows: int, verdict: bool) -> native.Control:
     """One that may be run."""
     block = native.Control(deadline_us=-1, n_rows=n_rows, n_holes=1, mask_id=0, end_id=1, max_steps=8, threshold=0.5)
     block.hole_stop[0], block.present, block.last_id, block.verdict = n_rows, 2**32 - 1, 3, verdict
-    block.judge_rows, block.canvas_rows, block.n_drafted = 4, 8, 0
+    block.judge_rows, block.canvas_rows, block.n_drafted, block.head = 4, 8, 0, 5
     return block
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from diffusion import healing
-from diffusion.healing import heal_left, heal_right
+from diffusion.healing import head_of, heal_left, heal_right
 from diffusion.tokenizer import Tokenizer
+from diffusion.vocabulary import NONE
 from tests.models import SMALL
 
 
@@ -34,6 +35,22 @@ def test_left_edge_allows_just_the_tokens_that_begin_with_it(tokenizer: Tokenize
     assert edge.allowed is not None
     for token in np.flatnonzero(edge.allowed):
         assert tokenizer.token_bytes[token].startswith(edge.text.encode())
+
+
+@pytest.mark.parametrize("part", ["interac", "importa", "===="])
+def test_a_head_is_a_token_that_ends_amid_what_was_typed_and_another_goes_on_from_there(
+    tokenizer: Tokenizer, part: str
+) -> None:
+    head, after = head_of(tokenizer, part.encode())
+    begun = tokenizer.token_bytes[head]
+    assert part.encode().startswith(begun) and 0 < len(begun) < len(part)
+    assert after is not None and after.any()
+    for token in np.flatnonzero(after):
+        assert tokenizer.token_bytes[token].startswith(part.encode()[len(begun) :])
+
+
+def test_one_byte_has_no_head(tokenizer: Tokenizer) -> None:
+    assert head_of(tokenizer, b"r") == (NONE, None)
 
 
 @pytest.mark.parametrize(("suffix", "cut_off"), [(")\n", ")"), ("\n    x", ""), (" + 1", ""), ("", ""), ("7)", "")])

@@ -117,7 +117,8 @@ def canvases(draw: st.DrawFn) -> tuple[native.Control, native.CanvasState, np.nd
     control.n_holes = draw(st.integers(1, 3))
     vocab = 12
     flags = np.array(
-        [1, 2] + draw(st.lists(st.sampled_from([0, 0, 4, 8, 16, 24, 32, 40]), min_size=10, max_size=10)), np.uint8
+        [1, 2] + draw(st.lists(st.sampled_from([0, 0, 4, 8, 16, 24, 32, 40, 64, 128, 144]), min_size=10, max_size=10)),
+        np.uint8,
     )
     for hole in range(control.n_holes):
         for _ in range(draw(st.integers(0, 2))):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 
+import numpy as np
 import pytest
 import torch
 
 from cuda_ext.rules import MAX_ROWS, SPECIAL, TOKEN_BY_TOKEN, Verdict
 from diffusion.canvas import Canvas
-from diffusion.healing import NO_EDGE
+from diffusion.healing import NO_EDGE, Edge
 from diffusion.model.config import ModelConfig
 from diffusion.model.transformer import ContextCache, Transformer
 from diffusion.request import Draft, Hole, Start
@@ -117,3 +119,49 @@ def test_only_a_causal_context_that_is_not_empty_is_judged() -> None:
         canvas = Canvas.blank(loaded(), (Hole(4),), NO_EDGE, NO_EDGE)
         with pytest.raises(ValueError, match="causal, and not empty"):
             next(decode(tiny(config), cache, canvas, Verdict(), lambda: False))
+
+
+LAST, HEAD, WHOLE, AFTER, OTHER = 20, 30, 31, 40, 41  # tokens
+
+
+class Says:
+    """A model of which each row says what its token does, `says`, and the end behind any other."""
+
+    config = PLAIN
+
+    def __init__(self, says: dict[int, dict[int, float]]) -> None:
+        self.says = says
+
+    def run(self, context: list[int], canvas: list[int], cache: ContextCache, decided: int = 0) -> torch.Tensor:
+        return torch.tensor(context + canvas)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        rows = torch.full((len(hidden), loaded().vocab_size), -20.0)
+        for row, token in zip(rows, hidden.tolist(), strict=True):
+            for said, chance in self.says.get(token, {loaded().vocabulary.end: 1.0}).items():
+                row[said] = math.log(max(chance, 1e-9))
+        return rows
+
+
+@pytest.mark.parametrize("policy", [TOKEN_BY_TOKEN, Verdict()], ids=["token by token", "with drafts"])
+@pytest.mark.parametrize(
+    ("p_head", "p_after", "tokens", "passes"),
+    [
+        (0.9, 0.8, [HEAD, AFTER], 4),  # weighed and taken: two passes, then what follows it, then the end
+        (0.9, 0.05, [WHOLE], 3),  # weighed, and nothing that was typed would follow it
+        (0.4, 0.8, [WHOLE], 2),  # a token that contains all is likelier at once
+    ],
+)
+def test_the_head_of_a_word_is_taken_where_what_was_typed_would_follow_it(
+    policy: Verdict, p_head: float, p_after: float, tokens: list[int], passes: int
+) -> None:
+    model = Says({LAST: {HEAD: p_head, WHOLE: 1 - p_head}, HEAD: {AFTER: p_after, OTHER: 1 - p_after}})
+    whole, after = (np.isin(np.arange(loaded().vocab_size), [token]) for token in (WHOLE, AFTER))
+    canvas = Canvas.blank(loaded(), (Hole(3),), Edge("", whole, HEAD, after), NO_EDGE)
+    cache = ContextCache(PLAIN, CAPACITY, torch.float32)
+    cache.ids.append(LAST)
+    *_, last = decode(model, cache, canvas, policy, lambda: False)  # type: ignore[arg-type]
+    assert canvas.ids[canvas.ids != canvas.end_id].tolist() == tokens
+    assert last.forward_passes == passes and cache.ids[: len(tokens)] == [LAST, *tokens][: len(tokens)]
+    expected = p_head * p_after / (p_head * p_after + 1 - p_head) if tokens[0] == HEAD else None
+    assert expected is None or canvas.probability[0] == pytest.approx(expected, rel=1e-4)

@@ -13,6 +13,7 @@ import torch
 from cuda_ext.rules import CLOSES, END, SPECIAL, Verdict
 from diffusion import layout
 from diffusion.canvas import Canvas
+from diffusion.healing import Edge
 from diffusion.layout import Layout, lay_out
 from diffusion.model.config import ModelConfig
 from diffusion.model.transformer import Transformer
@@ -67,6 +68,15 @@ def random_policy(rng: random.Random) -> Verdict:
     )
 
 
+def random_edge(seed: int, vocab: int) -> Edge:
+    """A partial token that a head goes on from as likely as the one or two tokens that contain it."""
+    rng = np.random.default_rng(seed)
+    allowed = np.zeros(vocab, dtype=bool)
+    head, *others = rng.choice(np.arange(20, vocab), 3, replace=False)
+    allowed[others[: rng.integers(1, 3)]] = True
+    return Edge("", allowed, int(head), rng.random(vocab) < 0.7)
+
+
 @dataclass(frozen=True)
 class Case:
     """A context, a middle, and how it is sampled."""
@@ -88,7 +98,8 @@ class Case:
     def canvas(self) -> Canvas:
         """A blank canvas for it, its edges healed."""
         context = lay_out(loaded(), Layout(), TEXT[: self.cut], TEXT[self.cut + 20 :], ())
-        canvas = Canvas.blank(loaded(), self.middle, context.left, context.right)
+        left = random_edge(self.seed, loaded().vocab_size) if self.seed % 3 == 0 else context.left
+        canvas = Canvas.blank(loaded(), self.middle, left, context.right)
         if self.seed % 2:  # a vocabulary with tokens that close their line: a fifth of all
             closes = np.random.default_rng(self.seed).random(len(canvas.flags)) < 0.2
             canvas.flags[closes & (canvas.flags & (SPECIAL | END) == 0)] |= CLOSES

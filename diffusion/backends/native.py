@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from cuda_ext import native
-from cuda_ext.rules import BREAK, END, HISTORY, LEFT, MAX_ROWS, RIGHT, SPECIAL, Policy, Verdict
+from cuda_ext.rules import COUNTED, HISTORY, MAX_ROWS, Policy, Verdict
 from diffusion.canvas import Canvas, ended
 from diffusion.device import parse_device
 from diffusion.model.card import ModelFolder
@@ -243,7 +243,8 @@ def any_control(canvas: Canvas, request: InfillRequest) -> native.Control:
     control.probability[:n] = canvas.probability.tolist()
     control.mask_id, control.end_id = canvas.mask_id, canvas.end_id
     control.has_left, control.has_right = canvas.left.allowed is not None, canvas.right.allowed is not None
-    kinds = np.unique(canvas.flags & (SPECIAL | END | BREAK | LEFT | RIGHT)).astype(np.uint32)
+    control.head = canvas.left.head if canvas.has_head else 0
+    kinds = np.unique(canvas.flags & COUNTED).astype(np.uint32)
     control.present = int(np.bitwise_or.reduce(np.left_shift(np.uint32(1), kinds)))
     control.seed, control.temperature = request.seed & (2**64 - 1), request.temperature
     control.stop_below = request.stop_below

@@ -97,7 +97,7 @@ mz_control good_control() {
   c.has_left = random_below(2), c.has_right = random_below(2);
   c.present = random_below(2) ? 0xFFFFFFFF : random_below(INT_MAX);
   c.temperature = random_below(4) ? 0.0f : 1.0f;
-  c.last_id = 3;
+  c.last_id = 3, c.head = random_below(VOCAB);
   c.verdict = random_below(2);
   c.judge_rows = random_below(20), c.canvas_rows = random_below(20);
   c.patience = random_below(3), c.rest = random_below(3);
@@ -117,7 +117,7 @@ void spoil(mz_control* c) {
   }
   if (random_below(8) == 0) c->deadline_us = (int64_t)(state ^ (state << 17));
   int32_t* const fields[] = {&c->mask_id, &c->end_id, &c->max_steps, &c->max_revisions, &c->judge_rows, &c->canvas_rows,
-                             &c->patience, &c->rest, &c->last_id, &c->n_drafted, &c->verdict, &c->n_holes};
+                             &c->patience, &c->rest, &c->last_id, &c->head, &c->n_drafted, &c->verdict, &c->n_holes};
   if (random_below(3) == 0) *one_of(fields) = one_of(ODD);
 }
 
@@ -127,6 +127,7 @@ int run_or_refuse(mz_model* model, mz_cache* cache, long number) {
   const int32_t n_context = random_below(4) ? 20 : one_of(ODD);
   std::vector<uint8_t> flags(VOCAB);
   for (uint8_t& flag : flags) flag = random_below(4) ? 0 : (uint8_t)random_below(256);
+  if (control.head >= 0 && control.head < VOCAB && random_below(2)) flags[control.head] |= MZ_HEAD;
   mz_run* run = mz_run_start(model, cache, n_context, &control, flags.data());
   if (!run) {
     expect(*mz_last_error(), "a refusal says why", number);

@@ -15,7 +15,7 @@
 #define MZ_HD static inline
 #endif
 
-#define MZ_ABI_VERSION 6
+#define MZ_ABI_VERSION 7
 #define MZ_MAX_ROWS 128  // rows of a canvas, and of a forward pass
 #define MZ_MAX_HOLES 8
 #define MZ_HISTORY 1024    // context tokens that a run may look things up in
@@ -39,6 +39,8 @@ enum mz_token_flag {
   MZ_LEFT = 8,     // may stand first: goes on with the partial token left of the cursor
   MZ_RIGHT = 16,   // may stand last: ends in the partial token right of the cursor
   MZ_CLOSES = 32,  // holds a line break behind visible text: what is behind it on a line is an end
+  MZ_HEAD = 64,    // may stand first, in front of an AFTER_HEAD: ends amid the partial token left of the cursor
+  MZ_AFTER_HEAD = 128,  // goes on where HEAD ends, with the rest of the partial token
 };
 
 // ---- Structures shared with Python (ctypes) and with the device. Fields are ordered so that only an end is padded.
@@ -62,6 +64,7 @@ typedef struct {
   int32_t fixed[MZ_MAX_ROWS];                                 // rows that must stay
   int32_t mask_id, end_id;
   int32_t has_left, has_right;  // token healing at the first row, at the last hole's end
+  int32_t head;                 // the token that is MZ_HEAD, where one is: only where drafts are judged
   int32_t max_steps, max_revisions;
   float threshold, revise_below, temperature;
   float stop_below;  // the run may end when its text is right with a smaller chance; 0: only when all is decided
@@ -106,6 +109,7 @@ typedef struct {
   int32_t drafter;                          // one of mz_drafter
   int32_t in_vain;                          // passes since the canvas drafted a token that was accepted
   int32_t resting;                          // tokens to be decided before the canvas comes back; 0: it is there
+  int32_t weighing;                         // whether the next pass looks at what would follow the head
   int32_t guess[MZ_MAX_ROWS];               // the canvas with every row decided, as the last pass would have it
 } mz_stream;
 
@@ -182,15 +186,18 @@ MZ_HD mz_rule mz_row_rule(const mz_control* c, const mz_canvas* s, const uint8_t
   mz_rule rule = {MZ_SPECIAL, 0, 0, MZ_END};
   for (int h = 0; h < c->n_holes; ++h)
     if (row >= c->hole_start[h] && row < c->hole_stop[h] && !c->multiline[h]) rule.ends |= MZ_BREAK;
-  if (row == 0 && c->has_left) rule = mz_rule{0, MZ_LEFT, 0, 0};
+  if (row == 0 && c->has_left) rule = mz_rule{0, MZ_LEFT | MZ_HEAD, 0, MZ_HEAD};
+  if (row == 1 && c->has_left && !mz_masked(c, s, 0) && (flags[s->ids[0]] & MZ_HEAD))
+    return mz_rule{0, MZ_AFTER_HEAD, 0, 0};
   const int start = c->hole_start[c->n_holes - 1], stop = c->hole_stop[c->n_holes - 1];
   if (!c->has_right || row < start || row >= stop || !mz_masked(c, s, row)) return rule;
   const mz_rule base = rule;
+  const int ends = rule.ends & ~MZ_HEAD;
   const int before = row > start ? s->ids[row - 1] : c->mask_id;
   const int before_decided = row > start && !mz_masked(c, s, row - 1);
-  if (row == start || (before_decided && before != c->end_id && !(flags[before] & MZ_RIGHT))) rule.forbid |= rule.ends;
+  if (row == start || (before_decided && before != c->end_id && !(flags[before] & MZ_RIGHT))) rule.forbid |= ends;
   if (row + 1 < stop && !mz_masked(c, s, row + 1) && s->ids[row + 1] == c->end_id) {
-    rule.also_need = MZ_RIGHT | rule.ends;
+    rule.also_need = MZ_RIGHT | ends;
     if (!mz_any_allowed(rule, c->present)) rule = base;
   }
   return rule;
@@ -500,7 +507,7 @@ MZ_HD void mz_stream_start(const mz_control* c, int n_context, mz_canvas* s, mz_
   t->cached = n_context, t->last = c->last_id;
   t->n_drafted = c->n_drafted;
   for (int i = 0; i < c->n_drafted; ++i) t->drafted[i] = c->drafted[i];
-  t->drafter = MZ_BY_START, t->in_vain = t->resting = 0;
+  t->drafter = MZ_BY_START, t->in_vain = t->resting = t->weighing = 0;
   for (int row = 0; row < c->n_rows; ++row) t->guess[row] = c->fixed[row] ? c->ids[row] : c->end_id;
   mz_skip_fixed(c, t);
   mz_draft_looked_up(c, s, t);
@@ -514,10 +521,27 @@ MZ_HD int mz_window(const mz_control* c, const mz_canvas* s, const mz_stream* t,
   return n;
 }
 
+// Whether the partial token left of the cursor may be two tokens, of which the head is the first.
+MZ_HD int mz_has_head(const mz_control* c, const uint8_t* flags) {
+  return c->has_left && c->hole_start[0] == 0 && c->hole_stop[0] > 1 && (flags[c->head] & MZ_HEAD);
+}
+
+// The pass that looks at what would follow the head: `end` of the row behind it is the chance of an AFTER_HEAD.
+MZ_HD void mz_plan_weighing(const mz_control* c, const mz_canvas* s, const mz_stream* t, const uint8_t* flags,
+                            mz_plan* plan) {
+  plan->start = t->cached, plan->n_wanted = 0, plan->n_canvas = 0;
+  plan->decided = t->n_pending, plan->n_context = t->n_pending + 1;
+  for (int i = 0; i < t->n_pending; ++i) plan->ids[i] = t->pending[i];
+  plan->ids[t->n_pending] = c->head;
+  mz_want(plan, t->n_pending - 1, 0, 0, mz_row_rule(c, s, flags, 0));
+  mz_want(plan, t->n_pending, 1, 0, mz_rule{0, 0, 0, MZ_AFTER_HEAD});
+}
+
 // The next pass: pending tokens, the draft that is judged, the canvas. Where they are too many for one pass, pending
 // tokens alone, and nothing is decided behind it. `s` is left as it was.
 MZ_HD void mz_plan_verdict(const mz_control* c, mz_canvas* s, mz_stream* t, const uint8_t* flags, mz_plan* plan) {
   if (!t->n_pending) t->pending[t->n_pending++] = t->last, t->cached -= 1;  // the last token speaks again
+  if (t->weighing) return mz_plan_weighing(c, s, t, flags, plan);
   const int room = mz_hole_stop(c, t->row) - t->row - 1;
   int n_judged = t->n_drafted < c->judge_rows ? t->n_drafted : c->judge_rows;
   n_judged = n_judged < room ? n_judged : room;
@@ -557,7 +581,7 @@ MZ_HD int mz_judge(const mz_control* c, mz_canvas* s, mz_stream* t, const uint8_
                    int32_t* decided, int* accepted) {
   const int first = t->row;
   for (int i = 0;; ++i) {
-    const int ends = mz_row_ends(rows[i]);
+    const int ends = mz_row_ends(rows[i]) && !(t->row == 0 && mz_has_head(c, flags));  // there it is the head's chance
     const int32_t token = ends ? c->end_id : rows[i].best;
     *accepted = i;
     mz_decide(c, s, t, flags, token, ends ? rows[i].end : rows[i].probability);
@@ -626,6 +650,20 @@ MZ_HD void mz_keep(mz_stream* t, const mz_plan* plan, int n, const int32_t* rest
   t->n_pending = n_rest;
 }
 
+// Decides the first row behind a pass that looked at what would follow the head. Of the draft stays what goes on there.
+MZ_HD void mz_weigh_head(const mz_control* c, mz_canvas* s, mz_stream* t, const uint8_t* flags, const mz_plan* plan,
+                         const mz_row* rows) {
+  const float with_head = rows[0].end * rows[1].end, without = 1 - rows[0].end, both = with_head + without;
+  const int is_head = with_head > without, goes_on = is_head && t->n_drafted && t->drafted[0] == c->head;
+  const float best = without > 0 ? rows[0].probability / without : 0;
+  const int32_t token = is_head ? c->head : rows[0].best;
+  mz_decide(c, s, t, flags, token, is_head ? with_head / both : best * without / both);
+  mz_keep(t, plan, plan->decided + is_head, &token, !is_head);
+  t->n_drafted = goes_on ? t->n_drafted - 1 : 0;
+  for (int i = 0; i < t->n_drafted; ++i) t->drafted[i] = t->drafted[i + 1];
+  t->weighing = 0;
+}
+
 // Everything behind a pass of the verdict loop; `rows` are those of its wanted rows. `out` is written, and 1 returned
 // where it is the last draft, unless the pass only filled the cache.
 MZ_HD int mz_commit_verdict(const mz_control* c, mz_canvas* s, mz_stream* t, const uint8_t* flags, const mz_plan* plan,
@@ -635,6 +673,14 @@ MZ_HD int mz_commit_verdict(const mz_control* c, mz_canvas* s, mz_stream* t, con
     const int32_t speaks = t->pending[plan->n_context];
     mz_keep(t, plan, plan->n_context, &speaks, 1);
     return 0;
+  }
+  if (t->weighing || (t->row == 0 && mz_has_head(c, flags) && rows[0].end > 0.5f)) {
+    if (t->weighing) mz_weigh_head(c, s, t, flags, plan, rows);
+    else mz_keep(t, plan, plan->decided, 0, 0), t->weighing = 1;
+    mz_guess_stream(c, s, t, rows, 0, 0);
+    mz_skip_fixed(c, t);
+    mz_draft_looked_up(c, s, t);
+    return mz_draft_stream(c, s, t, 0, out);
   }
   const int n_judged = plan->n_context - plan->decided, first = t->row;
   const mz_row* canvas = rows + n_judged + 1;
@@ -689,7 +735,7 @@ static inline const char* mz_check_verdict(const mz_control* c, const mz_shape* 
   if (c->mask_id == MZ_NONE && c->canvas_rows) return "a canvas needs a mask";
   if (!mz_is_finite(c->draft_above)) return "thresholds must be finite";
   if (shape->context_sees != 1) return "only a model whose context is causal judges drafts";
-  if (mz_bad_id(shape, c->last_id)) return "a token id that is not in the vocabulary";
+  if (mz_bad_id(shape, c->last_id) || mz_bad_id(shape, c->head)) return "a token id that is not in the vocabulary";
   for (int row = 0; row < c->n_rows; ++row)
     if (mz_hole_stop(c, row) != row && (c->fixed[row] || c->ids[row] != c->mask_id))
       return "holes must be blank where drafts are judged";
