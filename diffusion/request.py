@@ -8,6 +8,7 @@ Rule: frozen, plain Python, no tensors and no LSP types. All positions in a `Dra
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -111,3 +112,15 @@ class Draft:
     reason: str = ""
     tokens: tuple[tuple[int, int, float], ...] = ()
     whole: Draft | None = None
+
+    @property
+    def decided(self) -> str:
+        """The text in front of the first guess."""
+        return self.text[: self.masked[0][0]] if self.masked else self.text
+
+    @property
+    def finished(self) -> Draft:
+        """What is decided, as a draft that is complete."""
+        text = self.decided
+        tokens = tuple(token for token in self.tokens if token[1] <= len(text))
+        return dataclasses.replace(self, text=text, masked=(), tokens=tokens, done=True, reason="complete")

@@ -89,3 +89,31 @@ def test_an_engine_whose_text_depends_on_no_start_is_asked_once_and_then_sampled
     drafts = [d for d in propose(engine, request, judge, lambda: False, n=3, exact=True) if d.done]
     assert [draft.text for draft in drafts] == ["b", "c", "a"]
     assert [asked.temperature > 0 for asked in engine.asked] == [False, True, True]
+
+
+class Reveals:
+    """An engine that decides a text one character a pass, with a guess behind, and counts its passes."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.passes = text, 0
+
+    def infill(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
+        for end in range(1, len(self.text) + 1):
+            self.passes += 1
+            tokens = tuple((at, at + 1, 0.9) for at in range(end))
+            done, masked = end == len(self.text), ((end, end + 1),)
+            yield Draft(
+                end, self.text[:end] + "?" * (not done), () if done else masked, 0.9, end, done, "complete", tokens
+            )
+
+
+def test_denoising_stops_where_nothing_behind_what_is_decided_will_be_shown() -> None:
+    engine = Reveals("ab)cdef")
+    *_, last = propose(engine, REQUEST, judge, lambda: False, over=lambda text: ")" in text)
+    assert (last.text, last.done, last.reason, last.masked, engine.passes) == ("ab)", True, "complete", (), 3)
+
+
+def test_a_guess_stops_nothing() -> None:
+    engine = Reveals("abc")
+    *_, last = propose(engine, REQUEST, judge, lambda: False, over=lambda text: "?" in text)
+    assert (last.text, engine.passes) == ("abc", 3)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp_server.suggest.cleanup import Frame, clean, cleaned
+from lsp_server.suggest.cleanup import Frame, clean, cleaned, over
 
 # before, draft, kept, after (kept included), expected
 CASES: list[tuple[str, str, str, str, str | None]] = [
@@ -33,6 +33,14 @@ CASES: list[tuple[str, str, str, str, str | None]] = [
     ("", "total = 1\nreturn total", "", "\nreturn total\n", "total = 1"),
     ("    ", "a = 1\n    b = 2\n    c = 3", "", "\n    b = 2\n    c = 3\n", "a = 1"),
     ("", "return total", "", "\n    return total\n", None),
+    (
+        "    ",
+        "a = 1\n    b = 2\n    z = 3",
+        "",
+        "\n    b = 2\n    c = 3\n",
+        "a = 1\n    b = 2\n    z = 3",
+    ),  # not telling
+    ("    ", "a = 1\n    total = 2\n    z = 3", "", "\n    total = 2\n    c = 3\n", "a = 1"),
     ("x = ", "foo()", "", "\nfoo()\n", "foo()"),  # the same value, not the same line
     ("", "a = 1\n)\n", "", "\n)\n", "a = 1"),
     # indentation
@@ -46,6 +54,25 @@ CASES: list[tuple[str, str, str, str, str | None]] = [
     ("", "a = 1\na = 1\na = 1\na = 1", "", "\n", "a = 1"),
     ("", "a()\na()\nb()", "", "\n", "a()\na()\nb()"),  # twice may be meant
     ("x = [", "0, 0, 0, 0", "]", "]\n", "0, 0, 0, 0]"),
+    ("    ", "a.update(items)\n    b = 1\n    a.update(items)\n    c = 2", "", "\n", "a.update(items)\n    b = 1"),
+    (
+        "",
+        "if a:\n    return None, a\nelse:\n    return None, a",
+        "",
+        "\n",
+        "if a:\n    return None, a\nelse:\n    return None, a",
+    ),
+    # a block without its lines
+    ("    ", "a = 1\n    if b:", "", "\n    c()\n", "a = 1"),
+    (
+        "    ",
+        "a = 1\n    if b:\n        d()\n    else:\n        for e in f:",
+        "",
+        "\n",
+        "a = 1\n    if b:\n        d()",
+    ),
+    ("    ", "a = 1\n    if b:", "", "\n        c()\n", "a = 1\n    if b:"),
+    ("    ", "if b:", "", "\n", "if b:"),  # a line alone may be the next thing that is typed
     # spaces
     ("x = ", "1   ", "", "\n", "1"),
     ("x = ", "1 ", "", "+ 2\n", "1 "),
@@ -103,6 +130,32 @@ def test_clean_in_a_string(text: str, kept: str, after: str, expected: str | Non
 def test_what_stands_between_two_holes_stays(text: str, expected: str | None) -> None:
     cleaned = clean(text, Frame("    def f(", "\n\nx = 1\n", between="):"))
     assert (cleaned.of(text) if cleaned else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "after", "ends"),
+    [
+        ("print(", "x)", ")\n", True),
+        ("print(", "x", ")\n", False),
+        ("    ", "a = 1\nb", "\n", False),  # of its last line more may come
+        ("    ", "a = 1\nb = 2\n", "\n", True),
+        ("", "a.update(items)\na.update(items)", "\n", False),
+        ("", "a.update(items)\na.update(items)\n", "\n", True),
+        ("", "a = 1\n", "\nb = 2\n", False),
+    ],
+)
+def test_a_text_is_over_where_cleanup_cuts_it_however_it_goes_on(
+    before: str, text: str, after: str, ends: bool
+) -> None:
+    frame = Frame(before, after)
+    assert over(text, frame) == ends
+    if ends:
+        assert {cleaned(text + more, frame) for more in ("", " + c", "\nd = 3", ")]}")} == {cleaned(text, frame)}
+
+
+def test_the_fixed_text_behind_a_hole_ends_nothing() -> None:
+    frame = Frame("print(", ")\n", kept=")")
+    assert not over(")", frame) and not over("x)", frame) and over("x))", frame)
 
 
 def test_the_identifier_that_is_replaced_by_itself_is_no_suggestion() -> None:

@@ -56,8 +56,9 @@ class Proposal:
         cancelled: Callable[[], bool],
         deadline_ms: float | None,
         least: float,
+        over: Callable[[str], bool],
     ) -> None:
-        self.engine, self.judge, self.cancelled, self.least = engine, judge, cancelled, least
+        self.engine, self.judge, self.cancelled, self.least, self.over = engine, judge, cancelled, least, over
         self.until_s = None if deadline_ms is None else time.perf_counter() + deadline_ms / 1000
         self.steps = self.passes = 0
         self.last: Draft | None = None
@@ -72,10 +73,13 @@ class Proposal:
         for draft in self.engine.infill(request, self.cancelled):
             self.steps, self.passes = steps + draft.step, passes + draft.forward_passes
             draft = dataclasses.replace(draft, step=self.steps, forward_passes=self.passes)
+            if not draft.done and self.over(draft.decided):
+                draft = draft.finished
             shown = self.sure(draft, whole=sum(isinstance(part, Hole) for part in request.middle) > 1)
             if draft.done:
                 self.last = shown
-            elif not self.least or begun(shown):
+                return
+            if not self.least or begun(shown):
                 yield shown
 
     def sure(self, draft: Draft, whole: bool) -> Draft:
@@ -103,15 +107,17 @@ def propose(
     least: float = 0.0,
     exact: bool = False,
     starts: Sequence[Start] = (),
+    over: Callable[[str], bool] = lambda text: False,
 ) -> Iterator[Draft]:
     """Drafts; then up to `n` done ones, the best first. Ends without a done one when cancelled.
 
     Of each only the beginning that is right with a chance of at least `least`; 0 is all of it. `exact`: the engine's
     text does not depend on what it starts from, so that only sampling gives another and nothing is gained by repair.
-    `starts`: what denoising may begin with, the best first; without any, what the request says.
+    `starts`: what denoising may begin with, the best first; without any, what the request says. `over`: whether nothing
+    of what comes behind a decided text will be shown; denoising stops there.
     """
     repair = repair and not exact
-    proposal = Proposal(engine, judge, cancelled, request.deadline_ms, least)
+    proposal = Proposal(engine, judge, cancelled, request.deadline_ms, least, over)
     found: list[Candidate] = []
     for number, wanted in enumerate(requests(request, starts, n, exact)):
         if number and (not proposal.in_time or len({one.verdict.shown for one in found}) >= n):

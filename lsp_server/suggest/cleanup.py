@@ -18,6 +18,9 @@ _SEEN_AFTER = 2000  # characters after the hole that are compared with
 _TELLING = 3  # letters and digits that make a repeated line or tail no coincidence
 _MARKERS = re.compile("\ufffd|<[|｜][\\w▁ ]+[|｜]>")  # half a character, and a model's own tokens
 _PHRASE = re.compile(r"(.{3,60}?)\1{2,}")
+_AGAIN = 10  # letters and digits of a line that a text does not hold twice
+_LEAVES = re.compile(r"\s*(break|continue|pass|raise|return|throw|yield)\b")  # stands at the end of several branches
+_HEADER = re.compile(r"\s*(async|case|class|def|elif|else|except|finally|for|if|match|try|while|with)\b.*:\s*")
 
 
 class Frame(NamedTuple):
@@ -59,21 +62,40 @@ def clean(text: str, frame: Frame) -> Cleaned | None:
     if frame.between:
         return clean_both(text, frame)
     after, left = frame.after[:_SEEN_AFTER], frame.statement.rpartition("\n")[2]
-    keep = len(_MARKERS.split(text.removesuffix(frame.kept), maxsplit=1)[0])
-    if frame.quote:
-        keep = cut_at_quote(text[:keep], frame.quote, after)
-    else:
-        must_stay_open = _must_stay_open(frame, after)
-        keep = cut_surplus_closers(
-            text[:keep], still_open(frame.statement, frame.language), must_stay_open, frame.language
-        )
-        keep = cut_repeated_rest_of_line(text[:keep], frame, after, must_stay_open)
+    keep = cut_lines_ahead(text[: cut_ahead(text.removesuffix(frame.kept), frame)], frame)
+    if not frame.quote:
+        keep = cut_repeated_rest_of_line(text[:keep], frame, after, _must_stay_open(frame, after))
     keep = cut_repeated_lines(text[:keep], left, after)
-    keep = cut_runaway(text[:keep])
-    keep = cut_broken_out(text[:keep], left)
+    keep = cut_dangling(text[:keep], after, frame.language)
     keep = cut_trailing_space(text[:keep], after)
     whole = text[:keep]
     return Cleaned(keep, frame.kept) if whole.strip() and whole != frame.replaced else None
+
+
+def over(text: str, frame: Frame) -> bool:
+    """Tell whether a text is cut before its end however it goes on: what is denoised behind it is never seen."""
+    if frame.between:
+        return False
+    text = text.removesuffix(frame.kept)  # it stands behind a hole that is not finished, too
+    whole = text[: text.rfind("\n") + 1]  # of the last line more may come
+    return cut_ahead(text, frame) < len(text) or cut_lines_ahead(whole, frame) < len(whole)
+
+
+def cut_ahead(text: str, frame: Frame) -> int:
+    """Cut where what comes behind changes nothing: at a model's token, at a quote or bracket that must stay open."""
+    after, keep = frame.after[:_SEEN_AFTER], len(_MARKERS.split(text, maxsplit=1)[0])
+    if frame.quote:
+        return cut_at_quote(text[:keep], frame.quote, after)
+    before = still_open(frame.statement, frame.language)
+    return cut_surplus_closers(text[:keep], before, _must_stay_open(frame, after), frame.language)
+
+
+def cut_lines_ahead(text: str, frame: Frame) -> int:
+    """Cut where no line behind changes anything: at one that is out of the block, or that the text holds already."""
+    left = frame.statement.rpartition("\n")[2]
+    keep = cut_runaway(text)
+    keep = cut_said_again(text[:keep], left)
+    return cut_broken_out(text[:keep], left)
 
 
 def clean_both(text: str, frame: Frame) -> Cleaned | None:
@@ -117,6 +139,37 @@ def cut_runaway(text: str) -> int:
     return len(text)
 
 
+def cut_said_again(text: str, left: str) -> int:
+    """Cut before a line that the text holds already, indentation and all.
+
+    One in a hundred blocks that people write does, where it is no line that leaves a branch.
+    """
+    end, seen = -len(left), set[str]()
+    for line in (left + text).split("\n"):
+        if line in seen:
+            return end - 1
+        if sum(char.isalnum() for char in line) >= _AGAIN and not _LEAVES.match(line):
+            seen.add(line)
+        end += len(line) + 1
+    return len(text)
+
+
+def cut_dangling(text: str, after: str, language: str) -> int:
+    """Cut last lines that open a block (`else:`) which nothing follows, in languages without closing brackets."""
+    below = next((line for line in after.split("\n")[1:] if line.strip()), "")
+    while language == "python" and "\n" in text:
+        head, _, last = text.rpartition("\n")
+        if not _HEADER.fullmatch(last) or indent(below) > indent(last):
+            break
+        text = head.rstrip()
+    return len(text)
+
+
+def indent(line: str) -> int:
+    """How many blanks a line begins with."""
+    return len(line) - len(line.lstrip())
+
+
 def cut_broken_out(text: str, left: str) -> int:
     """Cut before the first line that is indented less, or with other characters, than the line of the hole."""
     base = left[: len(left) - len(left.lstrip())]
@@ -154,18 +207,21 @@ def cut_repeated_rest_of_line(text: str, frame: Frame, after: str, must_stay_ope
 
 
 def cut_repeated_lines(text: str, left: str, after: str) -> int:
-    """Cut from the line of `text` that repeats the next line after the hole, if all that follows repeats too.
+    """Cut from the line of `text` that repeats the next line after the hole.
 
-    `left` is what stands before the hole on its first line.
+    With the same indentation, that is; or if all behind it repeats the lines that follow, too. `left` is what stands
+    before the hole on its first line.
     """
-    following = [line.strip() for line in after.partition("\n")[2].split("\n") if line.strip()]
+    below = [line.rstrip() for line in after.partition("\n")[2].split("\n") if line.strip()]
+    following = [line.strip() for line in below]
     if not following:
         return len(text)
     end = -len(left)
     lines = (left + text).split("\n")
     for number, line in enumerate(lines):
         rest = [other.strip() for other in lines[number:] if other.strip()]
-        if _telling("".join(rest)) and rest == following[: len(rest)]:
+        again = number > 0 and line.rstrip() == below[0] and _telling(line)
+        if again or (_telling("".join(rest)) and rest == following[: len(rest)]):
             return max(end - 1, 0)  # the line break before it goes too
         end += len(line) + 1
     return len(text)

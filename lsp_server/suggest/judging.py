@@ -57,6 +57,11 @@ def parsed(place: Place, draft: Draft) -> Verdict:
     return Verdict(sound) if unsure else Verdict(text, broken, sound)
 
 
+def over(place: Place, text: str) -> bool:
+    """Return whether nothing of what is denoised behind a text, all of it decided, will be shown."""
+    return cleanup.over(text, place.frame)
+
+
 def breaks(place: Place, text: str) -> bool:
     """Return whether what would be shown of a text breaks the file."""
     return bool(feedback.broken_spans(place.snapshot, place.plan, cleanup.cleaned(text, place.frame)))
