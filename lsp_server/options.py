@@ -57,7 +57,7 @@ class Options:
         candidates: most suggestions for a request that the user made by hand.
         live_canvas: start from the last draft while the user types, not from masks.
         syntax_feedback: denoise again what breaks the parse.
-        other_files: let the model see parts of other open files.
+        other_files: let the model see parts of other open files, and far parts of this one.
         draft_delay_ms: wait between drafts, for demonstrations and screenshots.
         disabled_languages: LSP language ids that get no completions.
         schemes: URI schemes that are served besides file, untitled, notebook cells, vscode-vfs and vscode-remote.

@@ -58,6 +58,6 @@ def what_is_sent(options: Options) -> Iterator[str]:
     """What leaves this machine, a sentence each."""
     yield f"up to {options.max_prefix_chars:,} characters before the cursor and {options.max_suffix_chars:,} behind it"
     if options.other_files:
-        yield "parts of other open files of the same language, as many as the model sees"
+        yield "parts of other open files of the same language and far parts of this one, as many as the model sees"
     yield "the text that is suggested already, the language, how long to wait; no file names, no whole files"
     yield "never files that are secret by name or content, or that git ignores unless you ask by hand in one"

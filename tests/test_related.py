@@ -24,7 +24,7 @@ from lsp_server.suggest.related import (
 )
 from lsp_server.text.documents import Snapshot, snapshot
 
-FAR = "# filler, which is nothing\n" * 100
+FAR = "# -- -- --\n" * 300  # nothing that has a name
 OTHER = "import os\n\ndef read_settings(path):\n    return open(path).read()\n\ndef unlike():\n    pass\n"
 
 
@@ -37,8 +37,15 @@ def doc(uri: str, text: str, version: int = 1) -> Snapshot:
 
 
 def test_definitions_of_names_in_use_are_found_outside_of_the_window() -> None:
-    code = f"def load_all(folder, depth):\n    return 1\n{FAR}x = load_all(¦\n"
+    code = (
+        f"def load_all(folder, depth):\n    first, second, third = fourth(fifth, sixth, seventh)\n{FAR}x = load_all(¦\n"
+    )
     assert related_to(*at(code), []) == ("def load_all(folder, depth):",)
+
+
+def test_a_definition_comes_once_where_the_chunk_that_holds_it_is_like_the_code_at_the_cursor() -> None:
+    code = f"def load_all(folder, depth):\n    return 1\n\n{FAR}x = load_all(¦\n"
+    assert related_to(*at(code), []) == ("def load_all(folder, depth):\n    return 1",)
 
 
 def test_what_the_model_sees_anyway_is_not_repeated() -> None:
@@ -49,6 +56,14 @@ def test_chunks_of_other_files_that_use_the_same_names_are_found() -> None:
     [chunk] = related_to(*at("settings = read_settings(path¦\n"), [Indexed(OTHER)])
     assert chunk == "def read_settings(path):\n    return open(path).read()"
     assert related_to(*at("completely = different¦\n"), [Indexed(OTHER)]) == ()
+
+
+def test_chunks_of_the_same_file_that_the_model_does_not_see_are_found() -> None:
+    chunk = "def test_read_settings():\n    settings = read_settings(path)"
+    near = "settings = read_settings(path¦\n"
+    assert related_to(*at(f"{chunk}\n\n{FAR}{near}"), []) == (chunk,)
+    assert related_to(*at(f"{near}{FAR}\n\n{chunk}\n"), []) == (chunk,)
+    assert related_to(*at(f"{chunk}\n\n{near}\n\n{chunk}\n"), []) == ()
 
 
 def test_the_budget_holds() -> None:

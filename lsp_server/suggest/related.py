@@ -1,4 +1,4 @@
-"""Retrieval: definitions of the names in use at the cursor, and similar chunks of other open files.
+"""Retrieval: definitions of the names in use at the cursor, and similar chunks of its file and of other open ones.
 
 Rule: a choice is kept while the cursor stays in its region and the other files stay as they are, so that typing leaves
 the engine's cached context valid. The names in a file are looked up once for each of its versions, in the model thread,
@@ -25,6 +25,8 @@ REGION_LINES = 16  # the cursor may move so far before another choice is made
 NEAR_LINES = 12  # before the cursor: whose names count
 NEAR_CHARS = 4_000  # and no more than this, where lines are endless
 WINDOW_CHARS = 1200  # around the cursor, which the model sees anyway
+SEEN_BEFORE = 2000  # characters before the cursor that it sees at most
+OWN_CHARS = 30_000  # of the cursor's file, on either side of what the model sees: 5 ms to look at
 MIN_LIKENESS = 0.15
 MAX_CHUNKS, MAX_DEFINITIONS = 2, 3  # for OTHER_TOKENS
 MAX_CHUNK_CHARS = 10_000  # a longer one could not be shown
@@ -114,18 +116,27 @@ def version_of(other: Snapshot) -> tuple[object, ...]:
 
 
 def related_to(text: str, offset: int, others: Sequence[Indexed], tokens: int = OTHER_TOKENS) -> tuple[str, ...]:
-    """Return like chunks of other files, then definitions of this one, least relevant first, within the budget."""
+    """Return like chunks, then definitions of the cursor's file, least relevant first, within the budget."""
     near = "\n".join(text[max(0, offset - NEAR_CHARS) : offset].split("\n")[-NEAR_LINES:])
     share = max(1, tokens // OTHER_TOKENS)
     found = [
         *definitions(text, offset, near)[: MAX_DEFINITIONS * share],
-        *like_chunks(near, others, MAX_CHUNKS * share),
+        *like_chunks(near, [*far_parts(text, offset), *others], MAX_CHUNKS * share),
     ]
     chosen: list[str] = []
     for chunk in found:
         if sum(map(len, chosen)) + len(chunk) <= CHARS_PER_TOKEN * tokens and chunk not in chosen:
             chosen.append(chunk)
-    return tuple(reversed(chosen))
+    whole = [chunk for chunk in chosen if not any(chunk in other for other in chosen if other != chunk)]
+    return tuple(reversed(whole))
+
+
+def far_parts(text: str, offset: int) -> list[Indexed]:
+    """Return the parts of the cursor's file that the model does not see: what is like it is mostly in its own file."""
+    start, stop = max(0, offset - SEEN_BEFORE), offset + WINDOW_CHARS
+    start, stop = text.rfind("\n", 0, start) + 1, text.find("\n", stop) + 1 or len(text)
+    parts = text[max(0, start - OWN_CHARS) : start], text[stop : stop + OWN_CHARS]
+    return [Indexed(part) for part in parts if part]
 
 
 def names_in(text: str) -> dict[str, None]:
@@ -168,7 +179,7 @@ def chunks(text: str) -> Iterator[str]:
 
 
 def like_chunks(near: str, others: Sequence[Indexed], n: int = MAX_CHUNKS) -> list[str]:
-    """Return the chunks of other files most like the code near the cursor: shared names, rare ones weigh more.
+    """Return the chunks most like the code near the cursor: shared names, rare ones weigh more.
 
     Likeness is the weighted Jaccard index of two sets of names. Only chunks that can reach MIN_LIKENESS are compared:
     what a chunk shares with the names near the cursor must be that share of their weight alone.
