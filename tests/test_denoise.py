@@ -113,7 +113,7 @@ def final_canvas(engine: Engine, prefix: str, suffix: str, hole: Hole) -> tuple[
     cache = ContextCache(engine.backend.config, 512, torch.float32)
     with torch.no_grad():
         engine.backend.model.encode(list(context.ids), cache)
-    canvas = Canvas.blank(engine.tokenizer, (hole,), context.left, context.right)
+    canvas = Canvas.blank(engine.tokenizer, (hole,), context.left.as_one, context.right)
     last = list(denoise(engine.backend.model, cache, canvas, engine.policy, lambda: False))[-1]
     return canvas, last
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from lsp_server.text import languages
 from lsp_server.text.brackets import CLOSERS, OPENERS, brackets, still_open, surplus_closers
 
 _SEEN_AFTER = 2000  # characters after the hole that are compared with
@@ -157,7 +158,7 @@ def cut_said_again(text: str, left: str) -> int:
 def cut_dangling(text: str, after: str, language: str) -> int:
     """Cut last lines that open a block (`else:`) which nothing follows, in languages without closing brackets."""
     below = next((line for line in after.split("\n")[1:] if line.strip()), "")
-    while language == "python" and "\n" in text:
+    while languages.of(language).body_opener == ":" and "\n" in text:
         head, _, last = text.rpartition("\n")
         if not _HEADER.fullmatch(last) or indent(below) > indent(last):
             break
