@@ -71,7 +71,7 @@ def compare(case: Case, backend: NativeBackend, model: TwinModel, tokenizer: Tok
     model.encode(context.ids)
     cache = backend.new_cache(backend.config.max_context + CANVAS_ROWS)
     backend.encode(list(context.ids), cache)
-    canvas = Canvas.blank(tokenizer, request.middle, context.left, context.right)
+    canvas = Canvas.blank(tokenizer, request.middle, context.left.as_one, context.right)
     before = dataclasses.replace(canvas, ids=canvas.ids.copy())
     same = True
     for draft in denoise(model, model, canvas, policy, lambda: False):  # type: ignore[arg-type]
