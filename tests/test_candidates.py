@@ -109,11 +109,11 @@ class Reveals:
 
 def test_denoising_stops_where_nothing_behind_what_is_decided_will_be_shown() -> None:
     engine = Reveals("ab)cdef")
-    *_, last = propose(engine, REQUEST, judge, lambda: False, over=lambda text: ")" in text)
+    *_, last = propose(engine, REQUEST, judge, lambda: False, cut_for_good=lambda text: ")" in text)
     assert (last.text, last.done, last.reason, last.masked, engine.passes) == ("ab)", True, "complete", (), 3)
 
 
 def test_a_guess_stops_nothing() -> None:
     engine = Reveals("abc")
-    *_, last = propose(engine, REQUEST, judge, lambda: False, over=lambda text: "?" in text)
+    *_, last = propose(engine, REQUEST, judge, lambda: False, cut_for_good=lambda text: "?" in text)
     assert (last.text, engine.passes) == ("abc", 3)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp_server.suggest.cleanup import Frame, clean, cleaned, over
+from lsp_server.suggest.cleanup import Frame, clean, cleaned, cut_for_good
 
 # before, draft, kept, after (kept included), expected
 CASES: list[tuple[str, str, str, str, str | None]] = [
@@ -148,14 +148,14 @@ def test_a_text_is_over_where_cleanup_cuts_it_however_it_goes_on(
     before: str, text: str, after: str, ends: bool
 ) -> None:
     frame = Frame(before, after)
-    assert over(text, frame) == ends
+    assert cut_for_good(text, frame) == ends
     if ends:
         assert {cleaned(text + more, frame) for more in ("", " + c", "\nd = 3", ")]}")} == {cleaned(text, frame)}
 
 
 def test_the_fixed_text_behind_a_hole_ends_nothing() -> None:
     frame = Frame("print(", ")\n", kept=")")
-    assert not over(")", frame) and not over("x)", frame) and over("x))", frame)
+    assert not cut_for_good(")", frame) and not cut_for_good("x)", frame) and cut_for_good("x))", frame)
 
 
 def test_the_identifier_that_is_replaced_by_itself_is_no_suggestion() -> None:

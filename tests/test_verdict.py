@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from cuda_ext.rules import MAX_ROWS, SPECIAL, TOKEN_BY_TOKEN, Verdict
+from diffusion import verdict
 from diffusion.canvas import Canvas
 from diffusion.healing import NO_EDGE, Edge
 from diffusion.model.config import ModelConfig
 from diffusion.model.transformer import ContextCache, Transformer
 from diffusion.request import Draft, Hole, Start
+from diffusion.stream import Stream
 from diffusion.verdict import decode
 from tests.verdict_cases import CAPACITY, EXTRAS, PLAIN, Case, loaded, random_policy, random_start, tiny
 
@@ -165,3 +168,19 @@ def test_the_head_of_a_word_is_taken_where_what_was_typed_would_follow_it(
     assert last.forward_passes == passes and cache.ids[: len(tokens)] == [LAST, *tokens][: len(tokens)]
     expected = p_head * p_after / (p_head * p_after + 1 - p_head) if tokens[0] == HEAD else None
     assert expected is None or canvas.probability[0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_random_cases_weigh_heads_and_take_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the tests of the loops, which draw them, would say nothing of it."""
+    weighed: list[bool] = []
+    weigh_head = verdict.weigh_head
+
+    def noted(model: Transformer, cache: ContextCache, stream: Stream, *rest: Any) -> np.ndarray:
+        guess = weigh_head(model, cache, stream, *rest)
+        weighed.append(int(stream.canvas.ids[0]) == stream.canvas.left.head)
+        return guess
+
+    monkeypatch.setattr(verdict, "weigh_head", noted)
+    for number in range(120):
+        run(Case.of(number), PLAIN, Verdict(), None)
+    assert any(weighed) and not all(weighed)

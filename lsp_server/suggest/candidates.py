@@ -56,9 +56,10 @@ class Proposal:
         cancelled: Callable[[], bool],
         deadline_ms: float | None,
         least: float,
-        over: Callable[[str], bool],
+        cut_for_good: Callable[[str], bool],
     ) -> None:
-        self.engine, self.judge, self.cancelled, self.least, self.over = engine, judge, cancelled, least, over
+        self.engine, self.judge, self.cancelled = engine, judge, cancelled
+        self.least, self.cut_for_good = least, cut_for_good
         self.until_s = None if deadline_ms is None else time.perf_counter() + deadline_ms / 1000
         self.steps = self.passes = 0
         self.last: Draft | None = None
@@ -73,7 +74,7 @@ class Proposal:
         for draft in self.engine.infill(request, self.cancelled):
             self.steps, self.passes = steps + draft.step, passes + draft.forward_passes
             draft = dataclasses.replace(draft, step=self.steps, forward_passes=self.passes)
-            if not draft.done and self.over(draft.decided):
+            if not draft.done and self.cut_for_good(draft.decided):
                 draft = draft.finished
             shown = self.sure(draft, whole=sum(isinstance(part, Hole) for part in request.middle) > 1)
             if draft.done:
@@ -107,17 +108,17 @@ def propose(
     least: float = 0.0,
     exact: bool = False,
     starts: Sequence[Start] = (),
-    over: Callable[[str], bool] = lambda text: False,
+    cut_for_good: Callable[[str], bool] = lambda text: False,
 ) -> Iterator[Draft]:
     """Drafts; then up to `n` done ones, the best first. Ends without a done one when cancelled.
 
     Of each only the beginning that is right with a chance of at least `least`; 0 is all of it. `exact`: the engine's
     text does not depend on what it starts from, so that only sampling gives another and nothing is gained by repair.
-    `starts`: what denoising may begin with, the best first; without any, what the request says. `over`: whether nothing
-    of what comes behind a decided text will be shown; denoising stops there.
+    `starts`: what denoising may begin with, the best first; without any, what the request says.
+    `cut_for_good`: whether nothing of what comes behind a decided text will be shown; denoising stops there.
     """
     repair = repair and not exact
-    proposal = Proposal(engine, judge, cancelled, request.deadline_ms, least, over)
+    proposal = Proposal(engine, judge, cancelled, request.deadline_ms, least, cut_for_good)
     found: list[Candidate] = []
     for number, wanted in enumerate(requests(request, starts, n, exact)):
         if number and (not proposal.in_time or len({one.verdict.shown for one in found}) >= n):

@@ -73,7 +73,7 @@ def clean(text: str, frame: Frame) -> Cleaned | None:
     return Cleaned(keep, frame.kept) if whole.strip() and whole != frame.replaced else None
 
 
-def over(text: str, frame: Frame) -> bool:
+def cut_for_good(text: str, frame: Frame) -> bool:
     """Tell whether a text is cut before its end however it goes on: what is denoised behind it is never seen."""
     if frame.between:
         return False

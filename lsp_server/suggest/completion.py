@@ -178,7 +178,7 @@ def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Ca
         least,
         exact,
         starts_for(place, request),
-        partial(judging.over, place),
+        partial(judging.cut_for_good, place),
     )
     for draft in drafts:
         if draft.reason != ALTERNATIVE:

@@ -57,9 +57,9 @@ def parsed(place: Place, draft: Draft) -> Verdict:
     return Verdict(sound) if unsure else Verdict(text, broken, sound)
 
 
-def over(place: Place, text: str) -> bool:
+def cut_for_good(place: Place, text: str) -> bool:
     """Return whether nothing of what is denoised behind a text, all of it decided, will be shown."""
-    return cleanup.over(text, place.frame)
+    return cleanup.cut_for_good(text, place.frame)
 
 
 def breaks(place: Place, text: str) -> bool:
