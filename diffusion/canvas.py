@@ -234,16 +234,21 @@ class Canvas:
         return Draft(step, text[skip:stop], spans_left, confidence, forward_passes, bool(reason), reason, tokens)
 
     def _read(self, guess: np.ndarray) -> list[tuple[bytes, bool, float]]:
-        """(token, undecided, probability) of every row that shows: holes up to their first end, fixed text whole."""
+        """(token, undecided, probability) of every row that shows: holes up to their first end, fixed text whole.
+
+        The fixed text behind a hole has the probability that the hole ends there, 0 where that is not decided.
+        """
         ids, masked = self.closed(np.where(self.masked, guess, self.ids)).tolist(), self.masked.tolist()
         tokens = [self.tokenizer.token_bytes[token] for token in ids]
         for start, stop in self.one_line:
             tokens[start:stop] = [token.partition(b"\n")[0] for token in tokens[start:stop]]
         hidden = np.zeros(len(ids), dtype=bool)
+        sure = self.probability.tolist()
         for start, stop in self.holes:
             ended = next((row for row in range(start, stop) if ids[row] == self.end_id), stop)
             hidden[ended:stop] = True
-        sure = self.probability.tolist()
+            if stop < len(ids):
+                sure[stop] = sure[ended] if ended < stop and not masked[ended] else 0.0
         return [(tokens[row], masked[row], sure[row]) for row in range(len(ids)) if not hidden[row]]
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterator
 
 from diffusion.request import Draft
 
 WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)")
 LAST = re.compile(r"[\w)\]}\"'`:;]\Z")  # what the last word of a part may end with: not an operator, comma or "("
+BRACKET = re.compile(r"[()\[\]{}]")
 # How often a wrong word begins like the right one, by characters typed of it; spaces tell nothing (2,718 requests of
 # the replay of 25 held-out functions).
 MISLEADING = (1.0, 0.2, 0.1, 0.07)
@@ -23,14 +25,12 @@ TELLING_CHARS = 3  # letters, digits and underscores of a beginning that is wort
 
 
 def cut(draft: Draft, least: float, undecided: float = 1.0) -> Draft:
-    """The longest beginning of a draft that ends with a word and is right with a chance of at least `least`.
+    """The beginning of a draft that is worth most: it ends with a word, and is right with a chance of `least` or more.
 
-    Its text is "" where that is not worth a key. With `least` 0 it is the whole draft. Tokens that are not decided yet
-    count with the probability `undecided`.
+    Its text is "" where none of these is worth a key. With `least` 0 it is the whole draft. Tokens that are not decided
+    yet count with the probability `undecided`.
     """
-    keep = sure_chars(draft, least, undecided) if least else len(draft.text)
-    if least and len(re.findall(r"\w", draft.text[:keep])) < TELLING_CHARS:
-        keep = 0
+    keep = best_beginning(draft, least, undecided) if least else len(draft.text)
     if keep == len(draft.text):
         return draft
     masked = tuple((start, min(stop, keep)) for start, stop in draft.masked if start < keep)
@@ -38,16 +38,39 @@ def cut(draft: Draft, least: float, undecided: float = 1.0) -> Draft:
     return dataclasses.replace(draft, text=draft.text[:keep], masked=masked, tokens=tokens)
 
 
-def sure_chars(draft: Draft, least: float, undecided: float = 1.0) -> int:
-    """Code points of that beginning."""
-    reached, chance = 0, 1.0
-    for _, stop, probability in draft.tokens:
-        chance *= probability or undecided
-        if chance < least:
-            ends = (end for end in word_ends(draft.text) if end <= reached and LAST.search(draft.text, 0, end))
-            return max(ends, default=0)
-        reached = stop
-    return len(draft.text)
+def best_beginning(draft: Draft, least: float, undecided: float = 1.0) -> int:
+    """Code points of that beginning: its chance, times the root of its letters, digits and underscores, is largest.
+
+    The root, because a short text that is right is soon followed by the next, and a wrong end spoils all of a long one
+    (docs/quality.md has the figures).
+    """
+    keep, most = 0, 0.0
+    for end, probability in chances(draft, undecided):
+        if probability < least:
+            break
+        telling = len(re.findall(r"\w", draft.text[:end]))
+        if telling >= TELLING_CHARS and probability * telling**0.5 >= most:
+            keep, most = end, probability * telling**0.5
+    return keep
+
+
+def chances(draft: Draft, undecided: float) -> Iterator[tuple[int, float]]:
+    """Where a beginning of the draft may end, and the chance that it is right, the shortest first."""
+    tokens, stop, product = iter(draft.tokens), 0, 1.0
+    for end in word_ends(draft.text):
+        while stop < end:
+            _, stop, probability = next(tokens, (stop, end, 1.0))
+            product *= probability or undecided
+        if end == len(draft.text) or (LAST.search(draft.text, 0, end) and not n_open(draft.text[:end])):
+            yield end, product
+
+
+def n_open(text: str) -> int:
+    """How many brackets a text opens and does not close, strings not being told from code."""
+    depth = 0
+    for bracket in BRACKET.findall(text):
+        depth = depth + 1 if bracket in "([{" else max(0, depth - 1)
+    return depth
 
 
 def settled(draft: Draft, least: float) -> bool:

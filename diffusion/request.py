@@ -95,12 +95,12 @@ class Draft:
     `text` fills the whole middle: what is decided, plus the model's present best guess where it is not.
     `masked` are the half-open spans of `text`, in code points, that are still guesses, sorted and disjoint.
     `tokens` are (start, stop, probability) of every token of `text`: the chance that it is right if all before it are,
-    0 where it is a guess.
+    0 where it is a guess. Fixed text is right where the hole before it ends.
     `confidence` is the geometric mean probability of the decided tokens (0 when none is decided).
     `reason` is "" while denoising; a draft with `done` has "complete", "deadline", "length" (no end of the hole was
     found on the canvas) or UNSURE (ended by `stop_below`, or cut where it was not sure enough). A cancelled run simply
     yields no further draft.
-    `whole`: the draft that this one is the confident beginning of, None if it is all of it.
+    `whole`: the draft that this one is the beginning of, None if it is all of it.
     """
 
     step: int
@@ -112,6 +112,11 @@ class Draft:
     reason: str = ""
     tokens: tuple[tuple[int, int, float], ...] = ()
     whole: Draft | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is finished and says nothing of how it goes on, or where it ends."""
+        return self.done and self.whole is not None
 
     @property
     def decided(self) -> str:

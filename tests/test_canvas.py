@@ -44,6 +44,20 @@ def test_a_draft_shades_guesses_and_hides_what_lies_behind_the_end(tokenizer: To
     assert draft.confidence == pytest.approx(0.5)
 
 
+def test_fixed_text_behind_a_hole_is_as_likely_as_that_the_hole_ends_there(tokenizer: Tokenizer) -> None:
+    canvas = Canvas.blank(tokenizer, (Hole(3), ")"), NO_EDGE, NO_EDGE)
+    text = tokenizer.encode("return")[0]
+    undecided = canvas.draft(np.array([text, OURS.end, OURS.end, canvas.ids[3]]), 1, 1)
+    assert [token[2] for token in undecided.tokens] == [0.0, 0.0]
+    canvas.write(np.array([text, OURS.end, OURS.end, canvas.ids[3]]), np.array([0.9, 0.6, 0.6, 1.0]))
+    decided = canvas.draft(canvas.ids, 1, 1)
+    assert decided.text == "return)"
+    assert [token[2] for token in decided.tokens] == [0.9, 0.6]
+    full = Canvas.blank(tokenizer, (Hole(3), ")"), NO_EDGE, NO_EDGE)
+    full.write(np.array([text, text, text, canvas.ids[3]]), np.full(4, 0.9))
+    assert full.draft(full.ids, 1, 1).tokens[-1][2] == 0.0
+
+
 def test_the_partial_tokens_around_the_cursor_are_not_part_of_the_text(tokenizer: Tokenizer) -> None:
     canvas = Canvas.blank(tokenizer, (Hole(3),), Edge("ret", None), Edge("x", None))
     ids = np.array([tokenizer.encode("return")[0], tokenizer.encode(" x")[0], OURS.end])

@@ -19,13 +19,28 @@ def says(*tokens: tuple[str, float], done: bool = True) -> Draft:
 
 
 def test_a_draft_is_cut_where_the_product_of_its_probabilities_gets_too_small() -> None:
-    draft = says(("items", 0.9), (".", 0.8), ("append", 0.5), ("(x)", 0.9))
-    assert cut(draft, 0.35).text == "items.append"
-    assert cut(draft, 0.4).text == "items"
+    draft = says(("items", 0.9), (".", 0.9), ("append", 0.9), ("(x)", 0.5))
+    assert cut(draft, 0.4).text == "items.append"
     assert cut(draft, 0.75).text == "items"
     assert cut(draft, 0.95).text == ""
-    assert cut(draft, 0.3) is draft
     assert cut(draft, 0.0) is draft
+
+
+def test_a_longer_beginning_is_worth_more_only_where_its_chance_falls_less_than_its_root_grows() -> None:
+    assert cut(says(("item", 0.9), (".append(items)", 0.6)), 0.1).text == "item.append(items)"  # 0.9 * 2 < 0.54 * 4
+    assert cut(says(("item", 0.9), (".append(items)", 0.4)), 0.1).text == "item"  # 0.9 * 2 > 0.36 * 4
+    certain = says(("item", 0.9), (".append(items)", 1.0))
+    assert cut(certain, 0.1) is certain
+
+
+def test_a_part_leaves_no_bracket_open_that_it_opened() -> None:
+    assert cut(says(("total", 0.9), ("(items", 0.9), (", other", 0.4), (")", 0.9)), 0.5).text == "total"
+    assert cut(says(("items", 0.9), (") + value", 0.9), (", other", 0.4)), 0.5).text == "items) + value"
+
+
+def test_a_draft_that_names_no_tokens_is_whole() -> None:
+    draft = Draft(1, "items.append(x)", (), 1.0, 1, done=True)
+    assert cut(draft, 0.4) is draft
 
 
 def test_a_word_is_never_cut_in_two() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from diffusion.request import Draft, Hole
-from lsp_server.suggest.cleanup import Cleaned
 from lsp_server.suggest.drafts import Suggestion, completion_list, draft_params, inline_list, utf16_spans
 from lsp_server.suggest.holes import Plan
 from lsp_server.text.documents import snapshot
@@ -14,7 +13,7 @@ def test_spans_are_utf16() -> None:
 def test_a_draft_is_cut_with_its_spans() -> None:
     taken = snapshot("file:///a.py", "🜂 = print()\n", "python", version=3)
     draft = Draft(2, "a, b))", ((1, 2), (3, 6)), 0.5, 2)
-    params = draft_params("t", taken, Plan(10, 11, (Hole(),), 0), draft, Cleaned(4, ")"))
+    params = draft_params("t", Suggestion(taken, Plan(10, 11, (Hole(),), 0), "a, b)"), draft, keep=4)
     assert params == {
         "token": "t", "uri": "file:///a.py", "version": 3, "position": {"line": 0, "character": 11}, "step": 2,
         "range": {"start": {"line": 0, "character": 11}, "end": {"line": 0, "character": 12}},

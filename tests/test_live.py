@@ -17,6 +17,7 @@ from lsp_server.suggest.live import (
     Around,
     Known,
     Memory,
+    Rest,
     Suggestion,
     around,
     rest,
@@ -56,7 +57,7 @@ def remembered(code: str, text: str, *tokens: tuple[str, float], done: bool = Tr
 def rests(code: str, text: str) -> Callable[[str], str]:
     """What is left of `text`, suggested at the mark of `code`, at the mark of a later code."""
     known = remembered(code, text)
-    return lambda later: rest(known, place(later))
+    return lambda later: rest(known, place(later)).text
 
 
 def test_typing_what_the_suggestion_says_leaves_its_rest() -> None:
@@ -79,14 +80,14 @@ def test_typing_through_several_lines() -> None:
 def test_deleting_back_to_where_a_suggestion_was_made_brings_it_back() -> None:
     known = remembered("x = ¦\n", "foo(a)")
     known += remembered("x = b¦\n", "ar()", ("ar", 0.5), ("()", 0.8))
-    assert rest(known, place("x = ¦\n")) == "foo(a)"
-    assert rest(known, place("x = fo¦\n")) == "o(a)"
-    assert rest(known, place("x = ba¦\n")) == "r()"
+    assert rest(known, place("x = ¦\n")).text == "foo(a)"
+    assert rest(known, place("x = fo¦\n")).text == "o(a)"
+    assert rest(known, place("x = ba¦\n")).text == "r()"
 
 
 def test_a_draft_that_was_not_done_answers_nothing_but_is_a_start() -> None:
     known = remembered("x = ¦\n", "foo(a)", ("foo", 0.9), ("(a", 0.0), (")", 0.8), done=False)
-    assert rest(known, place("x = f¦\n")) == ""
+    assert rest(known, place("x = f¦\n")).text == ""
     assert thought(known, place("x = f¦\n")) is None
     begun = start(known, place("x = f¦\n"))
     assert begun is not None and not begun.closed
@@ -111,8 +112,17 @@ def test_documents_are_forgotten() -> None:
     assert len(memory.of(URI)) == 1
     memory.forget(URI)
     assert memory.of(URI) == ()
-    assert rest((), place("x = ¦\n")) == ""
+    assert rest((), place("x = ¦\n")).text == ""
     assert start((), place("x = ¦\n")) is None
+
+
+def test_fixed_text_behind_a_part_is_no_rest_of_it() -> None:
+    part = suggestion("print(¦)\n", "value)")._replace(unshown=")")
+    assert rest((part,), place("print(va¦)\n")) == Rest("lue)", ")")
+    assert rest((part,), place("print(value¦)\n")) == Rest()
+    whole = part._replace(unshown="")
+    assert rest((whole,), place("print(value¦)\n")) == Rest(")")
+    assert rest((part, whole), place("print(val¦)\n")) == Rest("ue)")
 
 
 def test_what_was_not_shown_is_a_thought_that_typing_confirms_or_contradicts() -> None:
@@ -123,7 +133,7 @@ def test_what_was_not_shown_is_a_thought_that_typing_confirms_or_contradicts() -
     assert found is not None and found.text == "alue.name"
     assert found.tokens[0][2] > 0.6
     assert found.tokens[1:] == ((4, 5, 0.9), (5, 9, 0.2))
-    assert rest(known, place("x = v¦\n")) == ""
+    assert rest(known, place("x = v¦\n")).text == ""
     assert thought(known, place("x = w¦\n")) is None
 
 
@@ -166,10 +176,10 @@ def test_of_a_long_document_little_is_kept_and_its_length_counts() -> None:
     long, line = "# filler\r\n" * 5000, "# filler\r\n"
     known = remembered(f"{long}x = ¦\r\n{long}", "foo(a)")
     assert len(known[0].place.before) == len(known[0].place.behind) == NEAR_CHARS
-    assert rest(known, place(f"{long}x = fo¦\r\n{long}")) == "o(a)"
+    assert rest(known, place(f"{long}x = fo¦\r\n{long}")).text == "o(a)"
     assert start(known, place(f"{long}x = fo¦\r\n{long}")) is not None
     for before, behind in ((long + line, long), (long, long + line), (line, long), (long, "")):
-        assert rest(known, place(f"{before}x = fo¦\r\n{behind}")) == ""
+        assert rest(known, place(f"{before}x = fo¦\r\n{behind}")).text == ""
         assert start(known, place(f"{before}x = fo¦\r\n{behind}")) is None or behind == ""
 
 

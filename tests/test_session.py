@@ -82,12 +82,18 @@ def test_what_cleanup_leaves_nothing_of_ends_with_an_empty_draft() -> None:
     assert [(params["text"], params["done"]) for params in sent] == [("", True)] * 2
 
 
-def test_only_what_is_sure_is_shown_and_what_stands_behind_the_cursor_stays() -> None:
+def test_a_part_says_nothing_of_what_stands_behind_the_cursor_and_leaves_it_there() -> None:
     tokens = (0, 5, 0.9), (5, 6, 0.9), (6, 11, 0.1)
-    [suggestion] = complete("print(¦)\n", "value, other", *tokens)[0] or []
-    assert suggestion.text == "value)"
+    suggestions, sent, _ = complete("print(¦)\n", "value, other", *tokens, drafts=True)
+    assert [(one.text, one.plan.start, one.plan.end) for one in suggestions or []] == [("value", 6, 6)]
+    assert [params["text"] for params in sent if params["done"]] == ["value"] * 2
+    assert {params["range"]["end"]["character"] for params in sent if params["done"]} == {6}
+
+
+def test_the_whole_of_a_hole_covers_what_stands_behind_the_cursor() -> None:
+    tokens = (0, 5, 0.9), (5, 6, 0.9), (6, 11, 0.1)
     [suggestion] = complete("print(¦)\n", "value, other", *tokens, minConfidencePercent=0)[0] or []
-    assert suggestion.text == "value, other)"
+    assert (suggestion.text, suggestion.plan.end) == ("value, other)", 7)
 
 
 def test_what_is_not_finished_is_cut_to_what_parses() -> None:

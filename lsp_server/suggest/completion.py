@@ -58,13 +58,14 @@ def complete(
         return []
     shown = known(place) if question.options.live_canvas else None
     if shown is not None and not question.invoked:
-        return suggestions(place, from_memory(place, shown))
+        return from_memory(place, shown)
     request = request_for(place, engine, related, cancelled, until_s)
     tell(News(counted=ASKED))
-    texts = denoised(place, engine, request, cancelled)
-    if texts is not None and shown:  # what is on screen stays the first
-        texts = [shown, *(text for text in texts if text != shown)][: question.options.candidates]
-    return None if texts is None else suggestions(place, texts)
+    found = denoised(place, engine, request, cancelled)
+    if found is not None and shown is not None and shown.text:  # what is on screen stays the first
+        first = place.suggestion(*shown)
+        found = [first, *(one for one in found if one != first)][: question.options.candidates]
+    return found
 
 
 def place_of(question: Question, tell: Tell) -> Place | None:
@@ -81,46 +82,47 @@ def place_of(question: Question, tell: Tell) -> Place | None:
         return None
     place = Place(question, plan, tell)
     refusal = prose.refusal(snapshot, offset, options, question.invoked)
-    if refusal and live.rest(question.known, place.around):  # what is on screen may run through a comment
+    if refusal and live.rest(question.known, place.around).text:  # what is on screen may run through a comment
         refusal = ALLOWED
     tell(News(refused=refusal))
     if refusal:
         logger.info("no completion: %s", refusal.message)
         return None
-    if not question.invoked and silence.at(snapshot, plan) and not live.rest(question.known, place.around):
+    if not question.invoked and silence.at(snapshot, plan) and not live.rest(question.known, place.around).text:
         return None
     return place
 
 
-def known(place: Place) -> str | None:
-    """Return what of earlier suggestions is to be shown, "" for nothing; None if the model has to be asked.
+def known(place: Place) -> live.Rest | None:
+    """Return what of earlier suggestions is to be shown, with "" for nothing; None if the model has to be asked.
 
     Besides what was shown, it is what was not sure enough then and is now that the user typed its beginning.
     """
-    if shown := live.rest(place.question.known, place.around):
+    if (shown := live.rest(place.question.known, place.around)).text:
         return shown
     thought, least = live.thought(place.question.known, place.around), place.question.least
     if thought is None:
         return None
-    draft = dataclasses.replace(cut(thought, least, undecided=0), done=True, reason=UNSURE)
+    left = cut(thought, least, undecided=0)
+    draft = dataclasses.replace(left, done=True, reason=UNSURE, whole=None if left.text == thought.text else thought)
     if not draft.text and not settled(thought, least):
         return None
     text = judging.judged(place, draft).shown
     if text.strip():
         place.tell(News(remembered=place.remembered(draft, text)))
-    return text
+    return live.Rest(text, place.unshown(draft))
 
 
-def from_memory(place: Place, text: str) -> list[str]:
+def from_memory(place: Place, shown: live.Rest) -> list[Suggestion]:
     """Answer with what is left of an earlier suggestion: no forward pass."""
-    draft = Draft(0, text, (), 1.0, 0, done=True)
-    place.tell(News(place.told(draft, cleanup.Cleaned(len(text))), counted="fromMemory"))
-    return [text]
+    draft = Draft(0, shown.text, (), 1.0, 0, done=True)
+    place.tell(News(place.told(draft, cleanup.Cleaned(len(shown.text)), shown.unshown), counted="fromMemory"))
+    return worded([place.suggestion(*shown)])
 
 
-def suggestions(place: Place, texts: list[str]) -> list[Suggestion]:
-    """Return the texts that say something as suggestions."""
-    return [Suggestion(place.snapshot, place.plan, text) for text in texts if text.strip()]
+def worded(found: list[Suggestion]) -> list[Suggestion]:
+    """Return the suggestions that say something."""
+    return [one for one in found if one.text.strip()]
 
 
 def request_for(
@@ -162,12 +164,12 @@ def starts_for(place: Place, request: InfillRequest) -> list[Start]:
     return [last]
 
 
-def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Cancelled) -> list[str] | None:
-    """Return the texts that the engine finds for a hole, best first, or None when cancelled; show its drafts."""
+def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Cancelled) -> list[Suggestion] | None:
+    """Return what the engine finds for a hole, best first, or None when cancelled; show its drafts."""
     options, invoked = place.question.options, place.question.invoked
     n, least = (options.candidates, 0.0) if invoked else (1, place.question.least)
     exact = engine.info.get("policy") == "verdict"
-    done: list[str] = []
+    done: list[Suggestion] = []
     drafts = propose(
         fitting.to_place(engine, place.snapshot, place.plan),
         request,
@@ -183,8 +185,8 @@ def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Ca
     for draft in drafts:
         if draft.reason != ALTERNATIVE:
             judging.show(place, draft)
-        done += [draft.text] * draft.done
-    return None if cancelled() else done
+        done += [place.suggestion(draft.text, place.unshown(draft))] * draft.done
+    return None if cancelled() else worded(done)
 
 
 def prepare(

@@ -2,18 +2,16 @@
 
 Rule: code points in, UTF-16 spans of the text out (`masked`), whatever position encoding was negotiated.
 
-    protocol.notify(DRAFT, draft_params(token, snapshot, plan, draft, cleaned))
+    protocol.notify(DRAFT, draft_params(token, suggestion, draft, keep))
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lsprotocol import types
 
 from diffusion.request import Draft
-from lsp_server.suggest.cleanup import Cleaned
 from lsp_server.suggest.holes import Plan
 from lsp_server.text.documents import Snapshot
 from lsp_server.text.lines import count_units
@@ -22,8 +20,7 @@ DRAFT = "mezzotint/draft"
 STATUS = "mezzotint/status"
 
 
-@dataclass(frozen=True)
-class Suggestion:
+class Suggestion(NamedTuple):
     """A finished text for the hole `plan` of `snapshot`."""
 
     snapshot: Snapshot
@@ -41,13 +38,11 @@ def clipped(spans: tuple[tuple[int, int], ...], end: int) -> tuple[tuple[int, in
     return tuple((start, min(stop, end)) for start, stop in spans if start < end)
 
 
-def draft_params(
-    token: int | str | None, snapshot: Snapshot, plan: Plan, draft: Draft, cleaned: Cleaned
-) -> dict[str, Any]:
-    """Return the parameters of one `mezzotint/draft` notification."""
+def draft_params(token: int | str | None, shown: Suggestion, draft: Draft, keep: int) -> dict[str, Any]:
+    """Return the parameters of one `mezzotint/draft` notification; `keep`: how much of the draft's text is shown."""
+    snapshot, plan, text = shown
     line, character = snapshot.point_at(plan.start)
     end = snapshot.point_at(plan.end)[1]
-    text = cleaned.of(draft.text)
     return {
         "token": token,
         "uri": snapshot.client_uri or snapshot.uri,
@@ -56,7 +51,7 @@ def draft_params(
         "range": {"start": {"line": line, "character": character}, "end": {"line": line, "character": end}},
         "step": draft.step,
         "text": text,
-        "masked": utf16_spans(text, clipped(draft.masked, cleaned.keep)),
+        "masked": utf16_spans(text, clipped(draft.masked, min(keep, len(text)))),
         "confidence": draft.confidence,
         "done": draft.done,
     }

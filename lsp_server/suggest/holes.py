@@ -44,6 +44,12 @@ class Plan(NamedTuple):
         return "".join(part for part in self.middle if isinstance(part, str))
 
     @property
+    def fixed_end(self) -> str:
+        """The fixed text behind the last hole."""
+        last = self.middle[-1]
+        return last if isinstance(last, str) else ""
+
+    @property
     def multiline(self) -> bool:
         """Whether the item may have several lines."""
         return any(isinstance(part, Hole) and part.multiline for part in self.middle)

@@ -33,7 +33,9 @@ def show(place: Place, draft: Draft) -> None:
     """Tell of a draft, as much of it as cleanup leaves; a done one is clean."""
     cleaned = cleanup.Cleaned(len(draft.text)) if draft.done else cleanup.clean(draft.text, place.frame)
     if cleaned is not None and (draft.done or place.worth(cleaned.of(draft.text))):
-        place.tell(News(place.told(draft, cleaned), place.remembered(draft, cleaned.of(draft.text))))
+        place.tell(
+            News(place.told(draft, cleaned, place.unshown(draft)), place.remembered(draft, cleaned.of(draft.text)))
+        )
 
 
 def judged(place: Place, draft: Draft) -> Verdict:

@@ -35,16 +35,27 @@ class Around(NamedTuple):
 
 
 class Suggestion(NamedTuple):
-    """What was suggested at a place: `text`, the cleaned form of `draft`, "" if nothing was sure enough."""
+    """What was suggested at a place: `text`, the cleaned form of `draft`, "" if nothing was sure enough.
+
+    `unshown`: the fixed text at its end, where it is a part that says nothing of where the hole ends.
+    """
 
     place: Around
     draft: Draft
     text: str
+    unshown: str = ""
 
     @property
     def thought(self) -> Draft:
         """All that the model said, what was not sure enough to be shown included."""
         return self.draft.whole or dataclasses.replace(self.draft, text=self.text)
+
+
+class Rest(NamedTuple):
+    """What is left of a suggestion, "" for nothing, `unshown` at its end."""
+
+    text: str = ""
+    unshown: str = ""
 
 
 Known = tuple[Suggestion, ...]  # of one document, the newest last
@@ -87,10 +98,13 @@ def around(snapshot: Snapshot, plan: Plan) -> Around:
     )
 
 
-def rest(known: Known, place: Around) -> str:
-    """What is left of the newest suggestion that the document agrees with so far; "" if there is none."""
-    rests = (rest_of(one, one.text, place) for one in reversed(known) if one.draft.done)
-    return next((rest for rest in rests if rest and rest.strip()), "")
+def rest(known: Known, place: Around) -> Rest:
+    """What is left of the newest suggestion that the document agrees with so far."""
+    for one in reversed(known):
+        text = rest_of(one, one.text, place) if one.draft.done else None
+        if text and text.removesuffix(one.unshown).strip():
+            return Rest(text, one.unshown)
+    return Rest()
 
 
 def thought(known: Known, place: Around) -> Draft | None:

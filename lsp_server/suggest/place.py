@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from diffusion.request import Draft
 from lsp_server.options import Options
 from lsp_server.suggest import cells, cleanup, context, live, silence
-from lsp_server.suggest.drafts import draft_params
+from lsp_server.suggest.drafts import Suggestion, draft_params
 from lsp_server.suggest.holes import Plan
 from lsp_server.suggest.reasons import Refusal
 from lsp_server.text.documents import Snapshot
@@ -105,10 +105,21 @@ class Place:
 
     def remembered(self, draft: Draft, text: str) -> live.Suggestion:
         """What is remembered of a draft that is shown as `text`."""
-        return live.Suggestion(self.around, draft, text)
+        return live.Suggestion(self.around, draft, text, self.unshown(draft))
 
-    def told(self, draft: Draft, cleaned: cleanup.Cleaned) -> dict[str, Any] | None:
+    def unshown(self, draft: Draft) -> str:
+        """The fixed text at the end of what is shown of a draft that does not say whether its hole ends there."""
+        return self.plan.fixed_end if draft.is_part else ""
+
+    def told(self, draft: Draft, cleaned: cleanup.Cleaned, unshown: str) -> dict[str, Any] | None:
         """What a client that wants drafts is told of one."""
         if not self.question.options.drafts:
             return None
-        return draft_params(self.question.token, self.snapshot, self.plan, draft, cleaned)
+        shown = self.suggestion(cleaned.of(draft.text), unshown)
+        return draft_params(self.question.token, shown, draft, cleaned.keep)
+
+    def suggestion(self, text: str, unshown: str) -> Suggestion:
+        """A text as a client gets it: without what is `unshown` at its end, which stays behind it where it stands."""
+        stays = self.snapshot.text[self.plan.start : self.plan.end].endswith(unshown)  # it may be typed over by now
+        plan = self.plan._replace(end=self.plan.end - len(unshown) * stays)
+        return Suggestion(self.snapshot, plan, text.removesuffix(unshown))
