@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from diffusion.backends.fallback import Fallback
-from diffusion.backends.link import Address, Link, RemoteError
+from diffusion.backends.link import Address, Link, RemoteError, is_open
 from diffusion.backends.remote import UNSEEN, RemoteEngine, within
 from diffusion.request import Draft, InfillRequest, Start
 from diffusion.wire import MAX_LINE_BYTES, MAX_TEXT_CHARS, read_request
@@ -132,6 +132,7 @@ def test_a_kept_connection_that_the_server_has_closed_is_no_error() -> None:
         engine = remote(server)
         for _ in range(3):
             assert texts(engine.infill(REQUEST, never))[-1] == "from there"
+            wait_for(lambda: engine.link._idle and not is_open(engine.link._idle[0]))
         assert server.connections == 3
 
 
