@@ -90,6 +90,12 @@ def test_a_part_says_nothing_of_what_stands_behind_the_cursor_and_leaves_it_ther
     assert {params["range"]["end"]["character"] for params in sent if params["done"]} == {6}
 
 
+def test_a_part_that_ends_in_a_bracket_of_its_own_keeps_it() -> None:
+    tokens = (0, 3, 0.9), (3, 9, 0.9), (9, 10, 0.99), (10, 18, 0.1)
+    [suggestion] = complete("print(¦)\n", "len(items) + other", *tokens)[0] or []
+    assert (suggestion.text, suggestion.plan.end) == ("len(items)", 6)
+
+
 def test_the_whole_of_a_hole_covers_what_stands_behind_the_cursor() -> None:
     tokens = (0, 5, 0.9), (5, 6, 0.9), (6, 11, 0.1)
     [suggestion] = complete("print(¦)\n", "value, other", *tokens, minConfidencePercent=0)[0] or []

@@ -8,7 +8,6 @@ said of a finished draft is a `Verdict`, by which `candidates.py` denoises again
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 from diffusion.request import NO_END, UNSURE, Draft
@@ -47,14 +46,18 @@ def judged(place: Place, draft: Draft) -> Verdict:
 def parsed(place: Place, draft: Draft) -> Verdict:
     """Return what of a finished draft would be shown, and what of it breaks the file."""
     whole = cleanup.whole_lines(draft.text, place.frame.kept) if draft.reason in NO_END else draft.text
-    text = cleanup.cleaned(whole, place.frame)
+    end = place.unshown(draft)  # cleanup takes it away again; without it, it would take a part's own last bracket
+
+    def fit(part: str) -> str:
+        return cleanup.cleaned(part + end, place.frame)
+
+    text = fit(whole)
     feeds_back = place.question.options.syntax_feedback
     broken = feedback.broken_spans(place.snapshot, place.plan, text) if feeds_back else ()
     if not broken:
         return Verdict(text)
     place.tell(News(counted="broken"))
     unsure = draft.reason == UNSURE  # what was cut there is not finished, which is not wrong
-    fit = partial(cleanup.cleaned, frame=place.frame)
     sound = feedback.sound_part(place.snapshot, place.plan, whole, fit, words=unsure)
     return Verdict(sound) if unsure else Verdict(text, broken, sound)
 
