@@ -1,7 +1,7 @@
 """Candidates for one hole: denoise, let the parser judge, denoise again what broke, rank.
 
 Rule: a generator of drafts over an engine, in the model thread; it knows no documents, only a `judge`. Each draft is
-cut to its confident prefix; denoising stops when that prefix is final. Drafts are sent while rounds go
+cut to the beginning that is worth showing; denoising stops when that is final. Drafts are sent while rounds go
 on; the best candidate comes as the first `done` draft, others (reason "alternative") behind it.
 Candidates run one after another: on a CPU a denoising step is bound by arithmetic, and a batch would gain nothing
 (docs/performance.md: canvas 64 costs twice canvas 32).
