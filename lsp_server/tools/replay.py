@@ -21,13 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from diffusion.evaluate.cases import SourceFile, read_folder
-from diffusion.held_out import PYTHON_FOLDERS
+from diffusion.grammars import language_of
+from diffusion.held_out import PYTHON_FOLDERS, SCRIPT_FOLDERS
 from lsp_server.suggest.feedback import errors_of
 from lsp_server.text import syntax
 from lsp_server.text.brackets import surplus_closers
 from lsp_server.tools.client import Client
 from lsp_server.tools.typist import Typist
 
+LANGUAGES = {"python": ("python",), "javascript": ("javascript", "typescript")}
+FUNCTIONS = ("function_definition", "function_declaration", "method_definition")
 LINES, MAX_CHARS = range(3, 16), 420  # of a function that is worth its time
 SERVER_TIMEOUT_S = 3600
 
@@ -99,22 +102,22 @@ def tasks(files: list[SourceFile], n: int, seed: int, n_beside: int) -> list[Tas
 def functions(file: SourceFile) -> list[Task]:
     """The functions of a file that parses, if they are neither too short nor too long."""
     source = file.text.encode()
-    tree = syntax.parse("python", source)
+    tree = syntax.parse(language_of(file.name), source)
     assert tree is not None
     nodes, found = [tree.root_node], []
     while nodes and not tree.root_node.has_error:
         node = nodes.pop()
         nodes.extend(node.children)
         text = source[node.start_byte : node.end_byte].decode()
-        if node.type == "function_definition" and text.count("\n") + 1 in LINES and len(text) <= MAX_CHARS:
+        if node.type in FUNCTIONS and text.count("\n") + 1 in LINES and len(text) <= MAX_CHARS:
             before, after = source[: node.start_byte].decode(), source[node.end_byte :].decode()
             found.append(Task(file.name, before, text, after))
     return found
 
 
-def n_errors(text: str) -> int:
-    """Errors that the parser finds in a Python file."""
-    tree = syntax.parse("python", text.encode())
+def n_errors(text: str, language: str) -> int:
+    """Errors that the parser finds in a file."""
+    tree = syntax.parse(language, text.encode())
     assert tree is not None
     return sum(1 for _ in errors_of(tree.root_node))
 
@@ -160,7 +163,7 @@ class Replay:
 
     def open(self, uri: str, text: str) -> None:
         """Open a file in the editor."""
-        document = {"uri": uri, "languageId": "python", "version": 1, "text": text}
+        document = {"uri": uri, "languageId": language_of(uri), "version": 1, "text": text}
         self.client.notify("textDocument/didOpen", {"textDocument": document})
 
     def change(self, typist: Typist, start: int, stop: int, new: str, typed: str) -> None:
@@ -191,7 +194,8 @@ class Replay:
         counts.right_chars += typist.right_chars(shown)
         after = typist.text[:at] + shown + typist.text[end:]
         counts.doubled += len(surplus_closers(after)) > len(surplus_closers(typist.text))
-        counts.broken += n_errors(after) > n_errors(typist.text)
+        language = language_of(self.uri)
+        counts.broken += n_errors(after, language) > n_errors(typist.text, language)
 
 
 def run(chosen: list[Task], options: dict[str, Any], seed: int, label: str) -> Counts:
@@ -224,6 +228,10 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line of `mezzotint eval replay`."""
     parser = argparse.ArgumentParser(prog="mezzotint eval replay", description=__doc__)
     parser.add_argument("--holdout", type=Path, default=Path(".corpus/heldout"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument(
+        "--language", choices=LANGUAGES, default="python",
+        help="of the held-out packages (%(default)s; javascript is TypeScript too)",
+    )  # fmt: skip
     parser.add_argument("--functions", type=int, default=50, metavar="N", help="functions to write (50)")
     parser.add_argument("--seed", type=int, default=0, help="other seeds write other functions (0)")
     parser.add_argument("--beside", type=int, default=0, metavar="N", help="other open files of the same folder (0)")
@@ -243,7 +251,9 @@ def runs(args: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
 def main(argv: list[str] | None = None) -> int:
     """Run the replay; 2 and one line on stderr if the held-out packages are missing."""
     args = make_parser().parse_args(argv)
-    chosen = tasks(read_folder(args.holdout, PYTHON_FOLDERS), args.functions, args.seed, args.beside)
+    packages = PYTHON_FOLDERS if args.language == "python" else SCRIPT_FOLDERS
+    files = read_folder(args.holdout, packages, LANGUAGES[args.language])
+    chosen = tasks(files, args.functions, args.seed, args.beside)
     if not chosen:
         print(
             f"mezzotint eval replay: no held-out functions in {args.holdout}; `make holdout` fetches them",

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from lsp_server.text.brackets import OPENERS
 
-PAIRS = {**OPENERS, '"': '"', "'": "'"}
+QUOTES = "\"'"
+PAIRS = {**OPENERS, **{quote: quote for quote in QUOTES}}
 TYPO_SHARE = 0.02
 MIN_TELLING_CHARS = 3  # a suggestion of less is not worth a key
 
@@ -54,18 +55,26 @@ class Typist:
             yield self.press()
 
     def press(self) -> Key:
-        """The next right key. Enter brings the indentation of the next line, closers may be typed over."""
+        """The next right key. Enter brings the indentation of the next line, closers may be typed over.
+
+        Enter between a brace and the one that the editor put there gives that a line of its own; the arrow key that
+        leaves the block counts as its Enter.
+        """
         new, at = self.next_text(), len(self.before)
-        if self.pending and new == self.pending[0]:
-            return Key(at, at + 1, new, new)
+        if self.pending.startswith(new):
+            return Key(at, at + len(new), new, new)
+        if new.startswith("\n") and self.before.endswith("{") and self.pending.startswith("}"):
+            line = self.before.rpartition("\n")[2]
+            return Key(at, at, f"{new}\n{line[: len(line) - len(line.lstrip())]}", new)
         closer = PAIRS.get(new, "") if self.auto_close and self.opens(new) else ""
         return Key(at, at, new + closer, new)
 
     def opens(self, char: str) -> bool:
         """Whether an editor closes this bracket or quote at once."""
         following = (self.pending + self.after)[:1]
-        in_word = char in "\"'" and self.before[-1:].isalnum()
-        return char in PAIRS and (not following or following in " \n)]}") and not in_word
+        line = self.before.rpartition("\n")[2]
+        closes = char in QUOTES and (line[-1:].isalnum() or line.count(char) % 2 == 1)
+        return char in PAIRS and (not following or following in " \n)]}") and not closes
 
     def next_text(self) -> str:
         """What the next right key brings: one character, or a line break with its indentation."""
