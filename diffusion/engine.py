@@ -26,7 +26,7 @@ from diffusion.layout import Context, Layout, lay_out
 from diffusion.model.adapter import open_adapter
 from diffusion.model.card import ModelFolder, open_folder, weights_hash
 from diffusion.model.config import EMBEDDED, ModelConfig
-from diffusion.recall import RECALL_ABOVE, starts
+from diffusion.recall import RECALL_ABOVE, recalled
 from diffusion.request import Draft, InfillRequest
 from diffusion.tokenizer import Tokenizer
 from diffusion.vocabulary import NONE
@@ -141,7 +141,7 @@ class Engine:
         contexts may be gone on from, and whose this one will be.
         """
         if request.start is None and self.recall_above < 1:
-            request = dataclasses.replace(request, start=next(iter(starts(request, self.recall_above)), None))
+            request = dataclasses.replace(request, start=next(iter(recalled(request).starts(self.recall_above)), None))
         yield from self._decode(request, self.policy, cancelled, owner)
 
     def autoregress(self, request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from diffusion.confidence import word_ends
-from diffusion.request import Hole, InfillRequest, Start
+from diffusion.request import Draft, Hole, InfillRequest, Start
 
 PREFIX_CHARS, SUFFIX_CHARS, OTHER_CHARS = 16_000, 8_000, 16_000  # nearest to the hole, of each
 RECALL_ABOVE = 0.02  # what is less likely right is no better a start than masks
@@ -63,15 +63,38 @@ def recall(prefix: str, suffix: str, *, multiline: bool = False, others: Sequenc
     return sorted(guesses, key=lambda guess: -guess.probability)
 
 
-def starts(request: InfillRequest, above: float = RECALL_ABOVE) -> list[Start]:
-    """What a request's canvas may start from, best first: guesses for its only hole that are likely enough."""
+class Recalled(NamedTuple):
+    """All guesses for the only hole of a request, best first; `fixed` is the text behind the hole that stays."""
+
+    guesses: list[Guess]
+    multiline: bool = False
+    fixed: str = ""
+
+    def starts(self, above: float = RECALL_ABOVE) -> list[Start]:
+        """What a canvas may start from, best first: the guesses that are likely enough."""
+        return [Start(words(guess, self.guesses, self.multiline)) for guess in self.likely(above)]
+
+    def answers(self, above: float = RECALL_ABOVE) -> list[Draft]:
+        """The same guesses as finished drafts, for which the model was not asked."""
+        return [
+            Draft(0, guess.text + self.fixed, (), p, 0, True, "complete", ((0, len(guess.text), p),))
+            for guess in self.likely(above)
+            for p in (guess.probability,)
+        ]
+
+    def likely(self, above: float) -> list[Guess]:
+        """Those with at least this chance to be all right."""
+        return [guess for guess in self.guesses if guess.probability >= above]
+
+
+def recalled(request: InfillRequest) -> Recalled:
+    """What is recalled for a request; nothing where it has several holes."""
     hole, *fixed = request.middle
     if not isinstance(hole, Hole) or len(fixed) > 1 or any(isinstance(part, Hole) for part in fixed):
-        return []
-    suffix = "".join(str(part) for part in fixed) + request.suffix
-    guesses = recall(request.prefix, suffix, multiline=hole.multiline, others=request.recall_from)
-    likely = [guess for guess in guesses if guess.probability >= above]
-    return [Start(words(guess, guesses, hole.multiline)) for guess in likely]
+        return Recalled([])
+    kept = "".join(str(part) for part in fixed)
+    guesses = recall(request.prefix, kept + request.suffix, multiline=hole.multiline, others=request.recall_from)
+    return Recalled(guesses, hole.multiline, kept)
 
 
 def words(guess: Guess, guesses: list[Guess], multiline: bool) -> tuple[tuple[str, float], ...]:

@@ -85,7 +85,7 @@ class Options:
     strings: str = _choice("on", *WANTED)
     encode_ahead: bool = True
     min_confidence_percent: int = _number(40, 0, 100)
-    candidates: int = _number(3, 1, 8)
+    candidates: int = _number(2, 1, 8)
     live_canvas: bool = True
     syntax_feedback: bool = True
     other_files: bool = True

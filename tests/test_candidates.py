@@ -117,3 +117,30 @@ def test_a_guess_stops_nothing() -> None:
     engine = Reveals("abc")
     *_, last = propose(engine, REQUEST, judge, lambda: False, cut_for_good=lambda text: "?" in text)
     assert (last.text, engine.passes) == ("abc", 3)
+
+
+def known(text: str, probability: float) -> Draft:
+    """A text that was recalled."""
+    return Draft(0, text, (), probability, 0, True, "complete", ((0, len(text), probability),))
+
+
+def first_of(*recalled: Draft, n: int = 2) -> tuple[list[str], int]:
+    """What is proposed where the model says "mine" with 0.9, and how often it was asked."""
+    engine = Says("mine", "sampled")
+    drafts = propose(engine, REQUEST, judge, lambda: False, n, exact=True, recalled=recalled)
+    return [draft.text for draft in drafts if draft.done], len(engine.asked)
+
+
+def test_a_recalled_text_comes_first_where_it_is_likelier_than_the_models_own() -> None:
+    assert first_of(known("theirs", 0.95)) == (["theirs", "mine"], 1)
+    assert first_of(known("theirs", 0.85)) == (["mine", "theirs"], 1)
+    assert first_of(known("theirs", 0.95), n=1) == (["theirs"], 1)
+    assert first_of(known("mine", 0.1)) == (["mine", "sampled"], 2)
+
+
+def test_a_recalled_text_that_breaks_the_file_comes_behind_a_sound_one() -> None:
+    assert first_of(known("theirs!", 0.95))[0] == ["mine", "theirs"]
+
+
+def test_the_models_own_text_is_always_among_the_candidates() -> None:
+    assert first_of(known("a", 0.99), known("b", 0.98), known("c", 0.97), n=3) == (["a", "b", "mine"], 1)

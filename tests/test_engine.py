@@ -22,7 +22,7 @@ from diffusion.engine import Engine, common_prefix
 from diffusion.layout import lay_out
 from diffusion.model.card import open_folder, write_card
 from diffusion.model.transformer import ContextCache, Transformer, sdpa
-from diffusion.recall import starts
+from diffusion.recall import recalled
 from diffusion.request import Draft, Hole, InfillRequest, Start
 from diffusion.vocabulary import OURS
 from tests.models import SMALL
@@ -208,9 +208,9 @@ def test_a_start_without_doubts_costs_one_pass_and_stays(backend: str) -> None:
 
 def test_a_hole_starts_from_what_the_text_at_hand_said_before() -> None:
     request = InfillRequest("logger = logging.getLogger(__name__)\n" * 3 + "logger = log", "\n", (Hole(32),))
-    assert starts(request, 0.02)[0].text == "ging.getLogger(__name__)"
-    assert starts(request, 1.0) == []
-    assert starts(InfillRequest("", "", (Hole(8), ")", Hole(8))), 0.0) == []
+    assert recalled(request).starts(0.02)[0].text == "ging.getLogger(__name__)"
+    assert recalled(request).starts(1.0) == []
+    assert recalled(InfillRequest("", "", (Hole(8), ")", Hole(8)))).starts(0.0) == []
 
 
 @pytest.mark.parametrize("backend", ["native", "torch"])

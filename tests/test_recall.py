@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion.recall import recall
+from diffusion.recall import recall, recalled
+from diffusion.request import Hole, InfillRequest
 
 
 def best(code: str, multiline: bool = False, others: tuple[str, ...] = ()) -> str:
@@ -50,6 +51,19 @@ def test_a_block_ends_with_its_indentation() -> None:
 def test_a_block_ends_before_the_line_behind_the_hole() -> None:
     code = "if x:\n    one()\n    two()\n    three()\n\nif x:\n    ¦\n    three()\n"
     assert best(code, multiline=True) == "one()\n    two()"
+
+
+def test_guesses_that_are_likely_enough_are_drafts_that_fill_the_middle() -> None:
+    request = InfillRequest("f(a, b)\n\nf(a, b)\n\nf(a, ", "\n", (Hole(16), ")"))
+    [answer] = recalled(request).answers(above=0.0)
+    assert (answer.text, answer.done, answer.forward_passes) == ("b)", True, 0)
+    assert answer.confidence == recalled(request).guesses[0].probability == answer.tokens[0][2]
+    assert answer.tokens[0][:2] == (0, 1)
+    assert recalled(request).answers(above=1.0) == []
+
+
+def test_nothing_is_recalled_for_several_holes() -> None:
+    assert recalled(InfillRequest("f(a)\nf(", "\n", (Hole(16), ")", Hole(16)))).guesses == []
 
 
 def test_where_nothing_echoes_there_is_no_guess() -> None:

@@ -26,7 +26,7 @@ from diffusion.evaluate.cases import MULTI_LINE, OTHERS, REST_OF_LINE, Case, cut
 from diffusion.evaluate.metrics import Score
 from diffusion.evaluate.report import Results
 from diffusion.held_out import PYTHON_FOLDERS, SCRIPT_FOLDERS
-from diffusion.recall import starts
+from diffusion.recall import recalled
 from diffusion.request import FROM_MASKS, Draft, InfillRequest
 from diffusion.vocabulary import NONE
 
@@ -113,8 +113,7 @@ def never() -> bool:
 
 def recall_alone(request: InfillRequest, cancelled: Callable[[], bool]) -> Iterator[Draft]:
     """The likeliest recalled text, no model."""
-    for start in starts(request)[:1]:
-        yield Draft(0, start.text, (), start.pieces[0][1], 0, done=True)
+    yield from recalled(request).answers()[:1]
 
 
 def fill(decoder: Decoder, request: InfillRequest) -> tuple[str, int, float]:

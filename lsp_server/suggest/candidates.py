@@ -1,4 +1,4 @@
-"""Candidates for one hole: denoise, let the parser judge, denoise again what broke, rank.
+"""Candidates for one hole: denoise, let the parser judge, denoise again what broke, rank, recalled texts among them.
 
 Rule: a generator of drafts over an engine, in the model thread; it knows no documents, only a `judge`. Each draft is
 cut to the beginning that is worth showing; denoising stops when that is final. Drafts are sent while rounds go
@@ -14,9 +14,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple, Protocol
 
-from diffusion.confidence import begun, cut
+from diffusion.confidence import begun, chance, cut
 from diffusion.request import FROM_MASKS, UNSURE, Draft, Hole, InfillRequest, Start
 from lsp_server.suggest.judging import Verdict
 
@@ -35,15 +36,16 @@ class Infills(Protocol):
 
 
 class Candidate(NamedTuple):
-    """A finished draft and what the judge says of it."""
+    """A finished draft, what the judge says of it, and how likely it is, in numbers that compare within a request."""
 
     draft: Draft
     verdict: Verdict
+    likely: float
 
     @property
     def rank(self) -> tuple[bool, bool, float]:
-        """The larger the better: there at all, parses, confident."""
-        return bool(self.verdict.shown.strip()), not self.verdict.broken, self.draft.confidence
+        """The larger the better: there at all, parses, likely."""
+        return bool(self.verdict.shown.strip()), not self.verdict.broken, self.likely
 
 
 class Proposal:
@@ -109,6 +111,7 @@ def propose(
     exact: bool = False,
     starts: Sequence[Start] = (),
     cut_for_good: Callable[[str], bool] = lambda text: False,
+    recalled: Sequence[Draft] = (),
 ) -> Iterator[Draft]:
     """Drafts; then up to `n` done ones, the best first. Ends without a done one when cancelled.
 
@@ -116,6 +119,8 @@ def propose(
     text does not depend on what it starts from, so that only sampling gives another and nothing is gained by repair.
     `starts`: what denoising may begin with, the best first; without any, what the request says.
     `cut_for_good`: whether nothing of what comes behind a decided text will be shown; denoising stops there.
+    `recalled`: drafts that are done without the model. One that is likelier right than the model's own comes before it,
+    all of them before what is sampled, whose probabilities are those of the sampling.
     """
     repair = repair and not exact
     proposal = Proposal(engine, judge, cancelled, request.deadline_ms, least, cut_for_good)
@@ -132,8 +137,12 @@ def propose(
                 best = candidate
         if best is None:
             return
+        if exact:
+            best = best._replace(likely=0.0 if number else chance(best.draft.tokens))
         found.append(best)
-    yield from ranked(found, proposal)
+        if not number:
+            found += [Candidate(draft, judge(draft), draft.confidence) for draft in recalled[: max(1, n - 1)]]
+    yield from islice(ranked(found, proposal), n)
 
 
 def requests(request: InfillRequest, starts: Sequence[Start], n: int, exact: bool) -> Iterator[InfillRequest]:
@@ -152,7 +161,7 @@ def repaired(proposal: Proposal, request: InfillRequest, rounds: int) -> Iterato
     for number in range(rounds + 1):
         if proposal.last is None:
             return
-        candidate = Candidate(proposal.last, proposal.judge(proposal.last))
+        candidate = Candidate(proposal.last, proposal.judge(proposal.last), proposal.last.confidence)
         yield candidate
         if not candidate.verdict.broken or candidate.draft.reason == UNSURE or number == rounds or not proposal.in_time:
             return

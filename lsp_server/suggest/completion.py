@@ -17,7 +17,7 @@ from functools import partial
 from typing import Protocol
 
 from diffusion.confidence import cut, settled
-from diffusion.recall import starts
+from diffusion.recall import Recalled, recalled
 from diffusion.request import FROM_MASKS, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
 from lsp_server.options import Options
 from lsp_server.suggest import cells, cleanup, context, fitting, holes, judging, live, prose, refusals, silence
@@ -150,13 +150,13 @@ def shareable(others: tuple[Snapshot, ...], options: Options) -> list[Snapshot]:
     return [other for other in others if refusals.may_be_context(other, options)]
 
 
-def starts_for(place: Place, request: InfillRequest) -> list[Start]:
+def starts_for(place: Place, found: Recalled) -> list[Start]:
     """Return what denoising may start from, the best first: text recalled from open files, the last draft, or masks.
 
     This is the only place that decides it; the engine looks for nothing where a request has a start.
     """
-    if recalled := starts(request):
-        return recalled
+    if starts := found.starts():
+        return starts
     last = live.start(place.question.known, place.around) if place.question.options.live_canvas else None
     if last is None:
         return [FROM_MASKS]
@@ -169,6 +169,7 @@ def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Ca
     options, invoked = place.question.options, place.question.invoked
     n, least = (options.candidates, 0.0) if invoked else (1, place.question.least)
     exact = engine.info.get("policy") == "verdict"
+    found = recalled(request)
     done: list[Suggestion] = []
     drafts = propose(
         fitting.to_place(engine, place.snapshot, place.plan),
@@ -179,8 +180,9 @@ def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Ca
         options.syntax_feedback,
         least,
         exact,
-        starts_for(place, request),
+        starts_for(place, found),
         partial(judging.cut_for_good, place),
+        found.answers() if exact and invoked else (),
     )
     for draft in drafts:
         if draft.reason != ALTERNATIVE:
