@@ -52,7 +52,7 @@ class Options:
         multiline: "auto" offers several lines where a statement may begin; "never" does not.
         comments: complete in comments and docstrings: "on", "manual" (when the user asks by hand) or "off".
         strings: complete in strings, likewise.
-        encode_ahead: encode a file's context when it is opened.
+        encode_ahead: encode a file's context when it is opened, and where the cursor rests.
         min_confidence_percent: show only text that is correct with at least this estimated probability; 0: all.
         candidates: most suggestions for a request that the user made by hand.
         live_canvas: start from the last draft while the user types, not from masks.

@@ -4,7 +4,8 @@ Rule: what a client can see is the same as with a model (passes, cancelling, dea
 load), and no weights are read. The file is JSON, read anew for every request; the first rule whose `after` ends the
 text before the cursor answers:
 
-    {"load_ms": 0, "load_error": "", "asked": "FILE for each request's prefix and suffix, a line each", "rules": [
+    {"load_ms": 0, "load_error": "", "asked": "FILE for each request's prefix and suffix, a line each",
+     "prepared": "FILE for those of what is encoded ahead", "rules": [
       {"after": "os.", "drafts": [[["path", 0.9], [".join", 0]], "path.exists(name)"], "passes": 1, "pass_ms": 40},
       {"after": "os.", "candidate": 1, "drafts": ["sep"]},
       {"after": "raise ", "error": "what the engine fails with"},
@@ -67,6 +68,7 @@ class Script:
     load_ms: float = 0
     load_error: str = ""
     asked: str = ""
+    prepared: str = ""
 
 
 class ScriptedEngine:
@@ -92,7 +94,8 @@ class ScriptedEngine:
         return ScriptedEngine(self.script, str(self.info["model"]))
 
     def prepare(self, request: InfillRequest, cancelled: Callable[[], bool], owner: str = "") -> None:
-        """Nothing is to be encoded ahead."""
+        """Nothing is to be encoded ahead, but a test may want to know what would be."""
+        note(self.script().prepared, request)
 
     def infill(self, request: InfillRequest, cancelled: Callable[[], bool], owner: str = "") -> Iterator[Draft]:
         """The drafts of the rule for this request; without one, that nothing comes."""

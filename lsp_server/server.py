@@ -22,10 +22,10 @@ from lsp_server import __version__, quickstart  # noqa: F401  (quickstart before
 
 # isort: split
 from lsprotocol import types
-from pygls.exceptions import JsonRpcInvalidParams, JsonRpcParseError
+from pygls.exceptions import JsonRpcParseError
 from pygls.lsp.server import LanguageServer
 
-from lsp_server import freed, logs, notebook_sync, remote, settings, snooze, transports, user_config
+from lsp_server import freed, logs, notebook_sync, own_messages, remote, settings, transports, user_config
 from lsp_server.options import Options
 from lsp_server.protocol import Protocol, at_once
 from lsp_server.session import Session
@@ -202,34 +202,6 @@ def _failed(ls: Server, error: Exception) -> None:
     ls.session.tell_once(f"Mezzotint: completion failed ({type(error).__name__}); see the server's log.")
 
 
-def did_show(ls: Server, params: Any) -> None:
-    """Count a shown suggestion."""
-    ls.session.counts["shown"] += 1
-
-
-def did_accept(ls: Server, params: Any) -> None:
-    """Count an accepted suggestion, or the accepted line or word of one."""
-    ls.session.accepted[str(getattr(params, "kind", "full"))] += 1
-
-
-def pause(ls: Server, params: Any) -> dict[str, Any]:
-    """Offer nothing by itself for some minutes; return until when."""
-    try:
-        return ls.session.snooze.set(snooze.minutes_of(params))
-    except ValueError as error:
-        raise JsonRpcInvalidParams(str(error)) from None
-
-
-def stats(ls: Server, params: Any) -> dict[str, Any]:
-    """Return the session's counters."""
-    return ls.session.stats()
-
-
-def documents(ls: Server, params: Any) -> list[dict[str, Any]]:
-    """Return versions and hashes of the open documents."""
-    return ls.session.digests()
-
-
 def shutdown(ls: Server, params: Any = None) -> None:
     """Stop what runs; the process ends with `exit`."""
     ls.session.worker.end(0)
@@ -251,13 +223,9 @@ def build(load: Callable[[Options], Infiller] = load_engine, log_level: str | No
         types.TEXT_DOCUMENT_DID_OPEN: did_open,
         types.TEXT_DOCUMENT_DID_CHANGE: did_change,
         types.TEXT_DOCUMENT_DID_CLOSE: did_close,
-        "mezzotint/didShow": did_show,
-        "mezzotint/didAccept": did_accept,
-        "mezzotint/stats": stats,
-        "mezzotint/documents": documents,
-        "mezzotint/snooze": pause,
         types.WORKSPACE_DID_CHANGE_CONFIGURATION: settings.did_change,
         **notebook_sync.HANDLERS,
+        **own_messages.HANDLERS,
     }
     for method, handler in handlers.items():
         server.feature(method)(handler)

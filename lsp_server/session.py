@@ -144,18 +144,14 @@ class Session:
             self.tell_once(f"Mezzotint: {MAX_OPEN:,} documents are open; no more are taken until some are closed.")
         return taken is not None
 
-    def encode_ahead(self, uri: str) -> None:
-        """Have the beginning of an open document encoded, unless it gets no completions."""
+    def encode_ahead(self, uri: str, line: int = 0, column: int = 0) -> None:
+        """Have what a request at a place of an open document shows the model encoded, unless it gets no completions."""
         if not self.options.encode_ahead or self._refusal(uri):
             return
-        document = self.documents.get(uri)
-        assert document is not None
-        snapshot = document.snapshot()
-        if snapshot.text.strip():
-            others = self.documents.others(uri, snapshot.language)
-            cells = self.documents.cells(uri)
-            work = partial(completion.prepare, snapshot, others, self.options, self._related, beside=cells)
-            self._submit(Job(snapshot.uri, work, ahead=True))
+        question = self._question(uri, line, column, invoked=True)
+        if question.snapshot.text.strip():
+            work = partial(completion.prepare, question, self._related)
+            self._submit(Job(question.snapshot.uri, work, ahead=True))
 
     def _submit(self, job: Job) -> None:
         """Queue a job, with the model if it is there or on its way."""
@@ -204,11 +200,23 @@ class Session:
             if refusal is not self.snooze.refusal:  # which is known
                 self._say_refused(uri if document is None else document.client_uri, refusal)
             return None
+        return self._question(uri, line, column, token, invoked, entry)
+
+    def _question(
+        self,
+        uri: str,
+        line: int,
+        column: int,
+        token: int | str | None = None,
+        invoked: bool = False,
+        entry: Edit | None = None,
+    ) -> Question:
+        """Return what is asked at a place of an open document, of all documents as they are now."""
+        document = self.documents.get(uri)
         assert document is not None
         snapshot = document.snapshot()
         others = self.documents.others(uri, snapshot.language) if self.options.other_files else ()
-        known = self._memory.of(uri)
-        cells = self.documents.cells(uri)
+        known, cells = self._memory.of(uri), self.documents.cells(uri)
         return Question(snapshot, others, known, self.options, line, column, token, invoked, entry, cells)
 
     async def complete(self, question: Question | None) -> list[Suggestion] | None:

@@ -189,12 +189,14 @@ def test_the_engine_may_ask_whether_a_text_breaks_the_file() -> None:
     assert engine.asked[-1].breaks is None
 
 
-def test_ahead_of_time_the_beginning_is_encoded_and_other_files_are_looked_at() -> None:
-    engine, related = Says(), Related()
-    here = snapshot(URI, "x = 1\n", "python")
-    completion.prepare(here, (OTHER,), Options(), related, engine, lambda: False)
-    assert [(request.prefix, request.suffix) for request in engine.prepared] == [("", "x = 1\n")]
-    assert len(related._indexed) == 1
+@pytest.mark.parametrize("code", ["¦x = 1\n", "x = f(¦)\n", "x = f(1)¦\n", "# so ¦\n", "x = 'a¦'\n"])
+def test_ahead_of_time_what_a_request_at_the_cursor_shows_the_model_is_encoded(code: str) -> None:
+    engine, related, question = Says("1"), Related(), ask(code, (), OTHER, invoked=True)
+    completion.prepare(question, related, engine, lambda: False)
+    assert engine.asked == []
+    complete(question, related, lambda news: None, engine, lambda: False)
+    [ahead], [asked, *_] = engine.prepared, engine.asked
+    assert (ahead.prefix, ahead.suffix, ahead.other_files) == (asked.prefix, asked.suffix, asked.other_files)
 
 
 def test_a_document_that_is_refused_is_neither_completed_nor_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +204,7 @@ def test_a_document_that_is_refused_is_neither_completed_nor_encoded(monkeypatch
     monkeypatch.setattr(refusals, "refusal", lambda snapshot, options, invoked=False: refused)
     engine, question = Says("1"), ask("x = ¦\n", drafts=True)
     assert answer(question, engine) == ([], [News(refused=Refusal("secret", "it holds a key"))])
-    completion.prepare(question.snapshot, (), Options(), Related(), engine, lambda: False)
+    completion.prepare(question, Related(), engine, lambda: False)
     assert engine.asked == engine.prepared == []
 
 

@@ -70,6 +70,9 @@ ITEMS are all candidates, INDEX the one shown; TICK is the buffer's."
 (defvar-local mezzotint--shown nil "The suggestion on screen.")
 (defvar-local mezzotint--overlay nil "The overlay that shows it.")
 (defvar-local mezzotint--asked 0 "Number of the newest request.")
+(defconst mezzotint--rest-delay 0.25 "Seconds behind which point rests.")
+(defvar mezzotint--resting nil "The timer that waits for that.")
+(defvar-local mezzotint--rested nil "Where it rested last.")
 (defvar-local mezzotint--invoked nil "Non-nil while candidates are asked for.")
 (defvar-local mezzotint--tick nil "The buffer's tick at the last look.")
 (defvar-local mezzotint--timer nil "Timer of the next request.")
@@ -294,8 +297,26 @@ To send to a process that was stopped is an error, and an error in
            (setq mezzotint--tick tick)
            (mezzotint--follow)
            (mezzotint--ask-soon))
-          ((and mezzotint--shown (/= (point) (mezzotint--suggestion-point mezzotint--shown)))
-           (mezzotint-clear)))))
+          (t (when (and mezzotint--shown (/= (point) (mezzotint--suggestion-point mezzotint--shown)))
+               (mezzotint-clear))
+             (mezzotint--rest-soon)))))
+
+(defun mezzotint--rest-soon ()
+  "Say where point rests once it has done so for a while."
+  (when mezzotint--resting (cancel-timer mezzotint--resting))
+  (setq mezzotint--resting
+        (run-with-idle-timer mezzotint--rest-delay nil #'mezzotint--rest (current-buffer))))
+
+(defun mezzotint--rest (buffer)
+  "Have the server read what stands at point, if BUFFER is the current one.
+Who types there next need not wait."
+  (when-let* (((eq buffer (current-buffer)))
+              (mezzotint-mode)
+              ((not (equal mezzotint--rested (point))))
+              (server (mezzotint--server)))
+    (setq mezzotint--rested (point))
+    (eglot--signal-textDocument/didChange)
+    (jsonrpc-notify server :mezzotint/didMove (eglot--TextDocumentPositionParams))))
 
 (defun mezzotint--ask-soon ()
   "Ask after `mezzotint-idle-delay'."

@@ -18,17 +18,15 @@ from typing import Protocol
 
 from diffusion.confidence import cut, settled
 from diffusion.recall import Recalled, recalled
-from diffusion.request import FROM_MASKS, OTHER_TOKENS, UNSURE, Draft, Hole, InfillRequest, Start
+from diffusion.request import FROM_MASKS, OTHER_TOKENS, UNSURE, Draft, InfillRequest, Start
 from lsp_server.options import Options
-from lsp_server.suggest import cells, cleanup, context, fitting, holes, judging, live, prose, refusals, silence
+from lsp_server.suggest import cleanup, context, fitting, holes, judging, live, prose, refusals, silence
 from lsp_server.suggest.candidates import ALTERNATIVE, Infills, propose
 from lsp_server.suggest.drafts import Suggestion
-from lsp_server.suggest.holes import Plan
 from lsp_server.suggest.place import ASKED, News, Place, Question, Tell, over
 from lsp_server.suggest.reasons import ALLOWED
 from lsp_server.suggest.related import Related
 from lsp_server.text.documents import Snapshot
-from lsp_server.text.notebooks import ALONE, Cells
 
 logger = logging.getLogger(__name__)
 
@@ -191,19 +189,10 @@ def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Ca
     return None if cancelled() else worded(done)
 
 
-def prepare(
-    snapshot: Snapshot,
-    others: tuple[Snapshot, ...],
-    options: Options,
-    related: Related,
-    engine: Engine,
-    cancelled: Cancelled,
-    beside: Cells = ALONE,
-) -> None:
-    """Encode a document's beginning, where editors put the cursor, and look at the files beside it, ahead of time."""
-    if refusals.refusal(snapshot, options):
+def prepare(question: Question, related: Related, engine: Engine, cancelled: Cancelled) -> None:
+    """Encode, ahead of time, what a request at the cursor would show the model; a place by hand is any place."""
+    if refusals.refusal(question.snapshot, question.options):
         return
-    whole, plan = cells.joined(snapshot, beside, Plan(0, 0, (Hole(),), 0), options)
-    engine.prepare(context.infill_request(whole, plan, options), cancelled)
-    if options.other_files and not cancelled():
-        related.prepare(shareable(others, options), cancelled)
+    place = place_of(question, lambda news: None)
+    if place is not None:
+        engine.prepare(request_for(place, engine, related, cancelled, None), cancelled)

@@ -50,3 +50,8 @@ class Script:
     def options(self) -> list[str]:
         """The server's options."""
         return ["--engine", f"script:{self.path}"]
+
+
+def prefixes(noted: Path) -> list[str]:
+    """The texts before the cursor of the requests that were noted in a file, the first one first."""
+    return [json.loads(line)["prefix"] for line in noted.read_text().splitlines()] if noted.exists() else []

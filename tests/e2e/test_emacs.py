@@ -17,7 +17,7 @@ from typing import Any
 import inventory
 import pytest
 from inventory import BODY, SIZES, SOURCE
-from scripts import Script, sharpens
+from scripts import Script, prefixes, sharpens
 from terminal_picture import Terminal
 
 ROOT = Path(__file__).parents[2]
@@ -159,6 +159,14 @@ def test_drafts_sharpen_on_screen_until_the_final_text(editor: Emacs) -> None:
     assert (
         editor.eval("(get-text-property 0 'face (overlay-get mezzotint--overlay 'after-string))") == "mezzotint-ghost"
     )
+
+
+def test_where_point_rests_is_read_before_the_first_key(editor: Emacs, tmp_path: Path) -> None:
+    prepared = tmp_path / "prepared"
+    Script(tmp_path).says(*RULES, prepared=str(prepared))
+    editor.type("C-n", "C-n", "C-f")
+    seen = editor.string("(buffer-substring-no-properties 1 (point))")
+    editor.until(lambda: seen in prefixes(prepared), "what stands at point")
 
 
 def test_accepting_all_puts_the_text_there_and_undo_takes_it_away(editor: Emacs) -> None:

@@ -38,6 +38,7 @@ NOTIFICATIONS: list[tuple[str, Any]] = [
     ("$/cancelRequest", {"id": 7}),
     ("$/setTrace", {"value": "verbose"}),
     ("window/workDoneProgress/cancel", {"token": "mezzotint/load"}),
+    ("mezzotint/didMove", {"textDocument": {"uri": URI}, "position": PLACE}),
     ("mezzotint/didShow", {}),
     ("mezzotint/didAccept", {"kind": "word"}),
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from conftest import Run
 from editor import PATIENCE_S, Editor, editor
 from lsprotocol import types
 from places import SOURCE, URI, positions
-from scripts import N_PASSES, VALUE, Script, goes_on, rule, sharpens
+from scripts import N_PASSES, VALUE, Script, goes_on, prefixes, rule, sharpens
 
 HALF = len(VALUE) // 2
 
@@ -72,6 +73,33 @@ def test_a_newer_request_of_a_document_answers_the_older_with_null(run: Run) -> 
         assert (await client.stats()).superseded == before.superseded + 1
 
     run(test, goes_on("first = "), sharpens("second = ", VALUE))
+
+
+def test_where_the_cursor_rests_is_encoded_ahead_unless_an_option_forbids_it(script: Script, tmp_path: Path) -> None:
+    noted = tmp_path / "prepared"
+
+    async def test(**options: object) -> None:
+        async with editor(options, script=script) as client:
+            client.open(URI, SOURCE)
+            await client.items(URI, 9, 0)
+            where = {"textDocument": {"uri": URI}, "position": {"line": 20, "character": 4}}
+            for params in ({}, {**where, "position": {"line": -1, "character": True}}, where):
+                client.protocol.notify("mezzotint/didMove", params)
+            for _ in range(int(PATIENCE_S * 100)):
+                if before in prefixes(noted) or not options.get("encodeAhead", True):
+                    break
+                await asyncio.sleep(0.01)
+            await client.items(URI, 9, 0)
+            assert client.messages == []
+
+    lines = SOURCE.splitlines(keepends=True)
+    before = "".join(lines[:20]) + lines[20][:4]
+    script.says(sharpens("", VALUE), prepared=str(noted))
+    asyncio.run(test())
+    assert prefixes(noted)[-1] == before
+    noted.unlink()
+    asyncio.run(test(encodeAhead=False))
+    assert prefixes(noted) == []
 
 
 def test_typing_what_the_item_says_needs_no_forward_pass(run: Run) -> None:

@@ -18,7 +18,7 @@ import inventory
 import pynvim
 import pytest
 from inventory import BODY, SIZES, SOURCE
-from scripts import Script, sharpens
+from scripts import Script, prefixes, sharpens
 
 ROOT = Path(__file__).parents[2]
 NVIM = Path(os.environ.get("MEZZOTINT_EDITORS", ROOT / ".editors")) / "bin" / "nvim"
@@ -185,6 +185,15 @@ def test_drafts_sharpen_on_screen_until_the_final_text(editor: Neovim) -> None:
     assert drafts[:2] == [[final, [[0, len(final)]]], [final, [[half, len(final)]]]]
     assert [final, []] in drafts and all(draft == [final, []] for draft in drafts[2:])
     assert editor.marks() == [[final, ["MezzotintGhost"]]]
+
+
+def test_where_the_cursor_rests_is_read_before_the_first_key(editor: Neovim, tmp_path: Path) -> None:
+    prepared = tmp_path / "prepared"
+    Script(tmp_path).says(*RULES, prepared=str(prepared))
+    editor.type("ggjj0")
+    seen = "".join(SOURCE.splitlines(keepends=True)[:2])
+    editor.until(lambda: seen in prefixes(prepared), "what stands at the cursor")
+    assert editor.n_requests() == 0
 
 
 def test_accepting_all_puts_the_text_there_and_undo_takes_it_away(editor: Neovim) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scripts import rule, sharpens
+from scripts import prefixes, rule, sharpens
 from vscode import ACCEPT_LINE, ASKED, EXTENSION, ROOT, Code, Seen, missing, server_command, vscode
 
 pytestmark = pytest.mark.editors
@@ -142,6 +142,16 @@ def test_drafts_become_ghost_text_with_no_blank_frame_and_no_doubled_one(code: C
     assert begun == frames[frames.index(begun[0]) :], "a blank frame after the first draft"
     assert not any(frame["draft"] and frame["ghost"] for frame in frames), "both in one frame"
     assert frames[-1]["ghost"] == final
+
+
+def test_where_the_cursor_rests_is_read_before_the_first_key(code: Code, name: str) -> None:
+    prepared = code.folder / "prepared"
+    code.script.says(*RULES, prepared=str(prepared))
+    time.sleep(STILL_MS / 1000)  # VS Code asks for the change that was made just now
+    code.press("ArrowUp")
+    above = DEMO.splitlines(keepends=True)[: LINE - 1]
+    seen = "".join(above)[: COLUMN - 2 - len(above[-1])]
+    code.until(lambda _: seen in prefixes(prepared))
 
 
 def test_tab_accepts_all_and_undo_takes_it_back_in_one_step(code: Code, name: str) -> None:

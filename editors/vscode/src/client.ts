@@ -16,6 +16,7 @@ import {
   type Position,
   Range,
   type TextDocument,
+  type TextEditor,
   window,
   workspace,
 } from "vscode";
@@ -37,6 +38,7 @@ import type { Status } from "./status";
 
 type Next = Parameters<NonNullable<Middleware["provideInlineCompletionItems"]>>[4];
 
+const REST_MS = 250; // who types next to where the cursor has rested so long need not wait
 const BLUR_MS = 100; // a cancelled request leaves its draft so long: a newer one may take it over
 
 /** One question of VS Code's; `running` ends the server's work on it, which may go on when VS Code has given up. */
@@ -64,6 +66,7 @@ export class Client implements Disposable {
   private asked: Asked | undefined; // the newest question
   private startedAt = 0;
   private timer: NodeJS.Timeout | undefined;
+  private resting: NodeJS.Timeout | undefined;
   private typedAt = 0;
   private readonly subscriptions: Disposable[];
 
@@ -77,7 +80,7 @@ export class Client implements Disposable {
   ) {
     this.subscriptions = [
       workspace.onDidChangeTextDocument(() => { this.typedAt = Date.now(); this.moved(); }),
-      window.onDidChangeTextEditorSelection(() => { this.moved(); }),
+      window.onDidChangeTextEditorSelection((event) => { this.moved(); this.restSoon(event.textEditor); }),
       window.onDidChangeActiveTextEditor(() => { this.moved(); }),
     ];
   }
@@ -114,6 +117,7 @@ export class Client implements Disposable {
   }
 
   dispose(): void {
+    clearTimeout(this.resting);
     for (const one of this.subscriptions) one.dispose();
     void this.stop();
   }
@@ -240,6 +244,18 @@ export class Client implements Disposable {
   /** The text, the cursor or the editor is another: nobody waits for the answer that VS Code did not wait for. */
   private moved(): void {
     if (this.asked?.alone && !this.isWanted(this.asked)) this.asked.running.cancel();
+  }
+
+  /** Where the cursor rests the server has the model read what stands there, unless it was asked there. */
+  private restSoon(editor: TextEditor): void {
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => {
+      const { document, selection } = editor;
+      if (editor !== window.activeTextEditor || !supported(document) || !this.wanted(document)) return;
+      if (!this.client?.isRunning() || (this.asked && isNow(this.asked, document, selection.active))) return;
+      const converter = this.client.code2ProtocolConverter;
+      this.notify("mezzotint/didMove", converter.asTextDocumentPositionParams(document, selection.active));
+    }, REST_MS);
   }
 
   private show(document: TextDocument, position: Position, items: InlineCompletionItem[]): InlineCompletionItem[] {

@@ -9,6 +9,8 @@ local METHOD = "textDocument/inlineCompletion"
 local AUTOMATIC, INVOKED = 2, 1
 local asked = { number = 0 } -- the newest request: number, buffer, tick (of the buffer), id, client
 local timer = assert(vim.uv.new_timer())
+local REST_MS = 250 -- who types next to where the cursor has rested so long need not wait
+local resting = assert(vim.uv.new_timer())
 
 -- Whether the buffer is as it was when the newest request was made.
 local function unchanged()
@@ -79,23 +81,39 @@ local function sync(running, buffer)
   })
 end
 
+-- Where the cursor is, in the server's words.
+local function place(running, buffer)
+  local row, col = unpack(vim.api.nvim_win_get_cursor(0))
+  local character = vim.str_utfindex(vim.api.nvim_get_current_line(), running.offset_encoding, col, false)
+  return {
+    textDocument = { uri = vim.uri_from_bufnr(buffer) },
+    position = { line = row - 1, character = character },
+  }
+end
+
+-- Say where the cursor rests: the server has the model read what stands there.
+local function rest(buffer)
+  local running = client.get()
+  if not running or vim.api.nvim_get_current_buf() ~= buffer or not config.is_on(buffer) then return end
+  if not vim.lsp.buf_is_attached(buffer, running.id) then return end
+  sync(running, buffer)
+  running:notify("mezzotint/didMove", place(running, buffer))
+end
+
 local function ask(buffer, kind, invoked)
   local running = client.get()
   if not running or not may_show(buffer) or not vim.lsp.buf_is_attached(buffer, running.id) then return end
   if asked.id and asked.client == running.id then running:cancel_request(asked.id) end
   sync(running, buffer)
-  local row, col = unpack(vim.api.nvim_win_get_cursor(0))
-  local line = vim.api.nvim_get_current_line()
   asked = {
     number = asked.number + 1, buffer = buffer, tick = vim.b[buffer].changedtick, client = running.id,
     invoked = invoked ~= nil, -- then what is shown stays until the answer
   }
-  local ok, id = running:request(METHOD, {
-    textDocument = { uri = vim.uri_from_bufnr(buffer) },
-    position = { line = row - 1, character = vim.str_utfindex(line, running.offset_encoding, col, false) },
+  local question = vim.tbl_extend("error", place(running, buffer), {
     context = { triggerKind = kind },
     workDoneToken = asked.number,
-  }, on_answer(buffer, asked.number, invoked), buffer)
+  })
+  local ok, id = running:request(METHOD, question, on_answer(buffer, asked.number, invoked), buffer)
   asked.id = ok and id or nil
 end
 
@@ -132,6 +150,9 @@ function M.watch(buffer)
     local now = ghost.get(buffer)
     local row, col = unpack(vim.api.nvim_win_get_cursor(0))
     if now and (now.row ~= row - 1 or now.col ~= col) and not ghost.follow(buffer) then M.ask(buffer) end
+  end)
+  on("CursorMoved", function() -- not in insert mode
+    resting:start(REST_MS, 0, vim.schedule_wrap(function() rest(buffer) end))
   end)
   local function leave()
     ghost.clear(buffer)
