@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def did_move(ls: Server, params: Any) -> None:
-    """Have the context encoded of the place where the cursor rests."""
+    """Have the context encoded of the place where the cursor rests, on this machine only: nobody has asked yet."""
     try:
         uri, line, column = params.textDocument.uri, params.position.line, params.position.character
         good = isinstance(uri, str) and all(type(number) is int and number >= 0 for number in (line, column))
     except AttributeError:
         good = False
-    if good:
+    if good and not ls.session.options.remote:
         ls.session.encode_ahead(key_of(uri), line, column)
 
 

@@ -17,7 +17,7 @@ pytest.importorskip("uvicorn")
 from editor import PATIENCE_S, Editor, editor  # noqa: E402
 from lsprotocol import types  # noqa: E402
 from pygls.exceptions import JsonRpcException  # noqa: E402
-from scripts import Script, goes_on, sharpens  # noqa: E402
+from scripts import Script, goes_on, prefixes, sharpens  # noqa: E402
 from service import Service, local, service  # noqa: E402
 
 from diffusion.serve.users import add_user  # noqa: E402
@@ -84,6 +84,24 @@ def test_the_model_server_sees_the_text_around_the_cursor_and_no_names(
 
     there.says(sharpens("first = ", THERE), asked=str(tmp_path / "asked"))
     with_remote(test, script, there, monkeypatch)
+
+
+def test_of_where_the_cursor_rests_a_model_server_hears_nothing(
+    script: Script, there: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = tmp_path / "prepared"
+
+    async def test(client: Editor, served: Service) -> None:
+        await until(lambda: prefixes(noted))
+        where = {"textDocument": {"uri": URI}, "position": {"line": 2, "character": 9}}
+        client.protocol.notify("mezzotint/didMove", where)
+        await asyncio.sleep(0.5)  # what must not come has no end
+        client.open("file:///project/other.py", SOURCE)  # its beginning is sent, behind it
+        await until(lambda: len(prefixes(noted)) >= 2)
+        assert set(prefixes(noted)) == {""}
+
+    there.says(sharpens("first = ", THERE), sharpens("second = ", THERE), prepared=str(noted))
+    with_remote(test, script, there, monkeypatch, encodeAhead=True)
 
 
 def test_cancelling_stops_the_loop_on_the_replica_within_one_pass(
