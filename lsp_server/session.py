@@ -148,7 +148,7 @@ class Session:
         """Have what a request at a place of an open document shows the model encoded, unless it gets no completions."""
         if not self.options.encode_ahead or self._refusal(uri):
             return
-        question = self._question(uri, line, column, invoked=True)
+        question = replace(self._question(uri, line, column), invoked=True)
         if question.snapshot.text.strip():
             work = partial(completion.prepare, question, self._related)
             self._submit(Job(question.snapshot.uri, work, ahead=True))
@@ -200,24 +200,16 @@ class Session:
             if refusal is not self.snooze.refusal:  # which is known
                 self._say_refused(uri if document is None else document.client_uri, refusal)
             return None
-        return self._question(uri, line, column, token, invoked, entry)
+        return replace(self._question(uri, line, column), token=token, invoked=invoked, entry=entry)
 
-    def _question(
-        self,
-        uri: str,
-        line: int,
-        column: int,
-        token: int | str | None = None,
-        invoked: bool = False,
-        entry: Edit | None = None,
-    ) -> Question:
+    def _question(self, uri: str, line: int, column: int) -> Question:
         """Return what is asked at a place of an open document, of all documents as they are now."""
         document = self.documents.get(uri)
         assert document is not None
         snapshot = document.snapshot()
         others = self.documents.others(uri, snapshot.language) if self.options.other_files else ()
         known, cells = self._memory.of(uri), self.documents.cells(uri)
-        return Question(snapshot, others, known, self.options, line, column, token, invoked, entry, cells)
+        return Question(snapshot, others, known, self.options, line, column, cells=cells)
 
     async def complete(self, question: Question | None) -> list[Suggestion] | None:
         """Return suggestions, best first, or None if a newer request has taken its place, or the document is closed."""

@@ -190,7 +190,10 @@ def denoised(place: Place, engine: Engine, request: InfillRequest, cancelled: Ca
 
 
 def prepare(question: Question, related: Related, engine: Engine, cancelled: Cancelled) -> None:
-    """Encode, ahead of time, what a request at the cursor would show the model; a place by hand is any place."""
+    """Encode, ahead of time, what a request at the cursor would show the model.
+
+    The question counts as made by hand, so that no rule of silence hides the place.
+    """
     if refusals.refusal(question.snapshot, question.options):
         return
     place = place_of(question, lambda news: None)
