@@ -81,7 +81,7 @@ export class Client implements Disposable {
     this.subscriptions = [
       workspace.onDidChangeTextDocument(() => { this.typedAt = Date.now(); this.moved(); }),
       window.onDidChangeTextEditorSelection((event) => { this.moved(); this.restSoon(event.textEditor); }),
-      window.onDidChangeActiveTextEditor(() => { this.moved(); }),
+      window.onDidChangeActiveTextEditor((editor) => { this.moved(); if (editor) this.restSoon(editor); }),
     ];
   }
 
