@@ -36,7 +36,7 @@ INIT = """;; -*- lexical-binding: t -*-
       eglot-sync-connect 30 python-indent-guess-indent-offset nil)
 (load {package} nil t)
 (setq mezzotint-command '({python} "-m" "lsp_server" "--log-level" "error" {engine})
-      mezzotint-server-options '(:draftDelayMs {delay} :minConfidencePercent 0))
+      mezzotint-server-options '(:draftDelayMs {delay} :minConfidencePercent 0 :candidates 3))
 (mezzotint-use-for '(python-mode python-ts-mode))
 (add-hook 'python-mode-hook #'eglot-ensure)
 (make-network-process

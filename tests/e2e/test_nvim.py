@@ -36,7 +36,7 @@ vim.g.shown = {{}}
 vim.lsp.config("mezzotint", {{ cmd_env = {{ SET_BY_THE_USER = "1" }} }})
 require("mezzotint").setup({{
   cmd = {{ {python!r}, "-m", "lsp_server", "--log-level", "error", {engine} }},
-  server = {{ draftDelayMs = {delay}, minConfidencePercent = 0 }},
+  server = {{ draftDelayMs = {delay}, minConfidencePercent = 0, candidates = 3 }},
 }})
 """
 RULES = (
