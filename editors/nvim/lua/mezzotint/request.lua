@@ -166,6 +166,7 @@ function M.watch(buffer)
       if vim.v.event.new_mode:sub(1, 1) ~= "i" then leave() elseif vim.v.event.old_mode == "niI" then M.ask(buffer) end
     end,
   })
+  M.ask(buffer) -- who typed on while the server was starting waits for no other key
 end
 
 return M
