@@ -77,9 +77,8 @@ class Recalled(NamedTuple):
     def answers(self, above: float = RECALL_ABOVE) -> list[Draft]:
         """The same guesses as finished drafts, for which the model was not asked."""
         return [
-            Draft(0, guess.text + self.fixed, (), p, 0, True, "complete", ((0, len(guess.text), p),))
-            for guess in self.likely(above)
-            for p in (guess.probability,)
+            Draft(0, text + self.fixed, (), probability, 0, True, "complete", ((0, len(text), probability),))
+            for text, probability in self.likely(above)
         ]
 
     def likely(self, above: float) -> list[Guess]:
